@@ -34,8 +34,8 @@ def as_time(t: float | Tensor) -> Tensor:
 class Path:
     """A linear SDE dx = f x dt + g dw on [0, T], given by its log-SNR. Times may have any shape; answers are float64.
 
-    A subclass gives `logsnr(t)`, its derivative `dlogsnr(t)`, its inverse `t_of_logsnr(l)`, the
-    difference `gap(t)` = SNR_t - SNR_T in a form that does not cancel, the end `T`, and `vp`.
+    A subclass gives `logsnr(t)`, its inverse `t_of_logsnr(l)`, the squared noise rate `g2(t)`, the difference
+    `gap(t)` = SNR_t - SNR_T in a form that does not cancel, the end `T`, and `vp`.
     """
 
     vp: ClassVar[bool] = True  # variance preserving (alpha^2 + sigma^2 = 1), or exploding (alpha = 1)
@@ -43,7 +43,7 @@ class Path:
 
     def alpha(self, t): return torch.exp(logsigmoid(self.logsnr(t)) / 2) if self.vp else torch.ones_like(as_time(t))
     def sigma(self, t): return torch.exp((logsigmoid(-self.logsnr(t)) if self.vp else -self.logsnr(t)) / 2)
-    def g2(self, t): return -self.dlogsnr(t) * self.sigma(t) ** 2
+    def dlogsnr(self, t): return -self.g2(t) / self.sigma(t) ** 2
     def f(self, t): return -self.g2(t) / 2 if self.vp else torch.zeros_like(as_time(t))
     def gamma(self, t): return torch.exp(self.logsnr(t))
     def dgamma(self, t): return torch.exp(self.logsnr(t)) * self.dlogsnr(t)
@@ -72,7 +72,7 @@ class VPLinear(Path):
 
     def B(self, t): return as_time(t) * (self.beta_min + self.beta_d * as_time(t) / 2)
     def logsnr(self, t): return -torch.log(torch.expm1(self.B(t)))
-    def dlogsnr(self, t): return (self.beta_min + self.beta_d * as_time(t)) / torch.expm1(-self.B(t))
+    def g2(self, t): return self.beta_min + self.beta_d * as_time(t)
 
     def t_of_logsnr(self, l):
         B = softplus(-as_time(l), threshold=1e3)
@@ -95,7 +95,7 @@ class VPCosine(Path):
     def angle_T(self): return torch.atan(torch.exp(-as_time(self.logsnr_T) / 2))
     def angle(self, t): return as_time(t) * self.angle_T
     def logsnr(self, t): return -2 * torch.log(torch.tan(self.angle(t)))
-    def dlogsnr(self, t): return -4 * self.angle_T / torch.sin(2 * self.angle(t))
+    def g2(self, t): return 2 * self.angle_T * torch.tan(self.angle(t))
     def t_of_logsnr(self, l): return torch.atan(torch.exp(-as_time(l) / 2)) / self.angle_T
 
     def gap(self, t):
@@ -113,7 +113,7 @@ class VE(Path):
     def __post_init__(self): require_number(self.T, "T", 0, above=True)
 
     def logsnr(self, t): return -2 * torch.log(as_time(t))
-    def dlogsnr(self, t): return -2 / as_time(t)
+    def g2(self, t): return 2 * as_time(t)
     def t_of_logsnr(self, l): return torch.exp(-as_time(l) / 2)
     def gap(self, t): return (self.T - as_time(t)) * (self.T + as_time(t)) / (as_time(t) * self.T) ** 2
 
