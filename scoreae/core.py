@@ -94,8 +94,9 @@ def check_images(x, shape: Sequence[int] | None = None, name: str = "x") -> Tens
 
 # %% ../nbs/00_core.ipynb #35428ebb
 def in_batches(fn: Callable, *args: Tensor | None, size: int = 512):
-    "Apply `fn` to slices of `size` along the first axis of all `args` (a `None` stays `None`); join its results."
+    "Apply `fn` to slices of `size` along the first axis of all `args` (a `None` stays `None`); join the tensors, tuples or dicts it returns."
     n = next(a for a in args if a is not None).shape[0]
     parts = [fn(*(None if a is None else a[i : i + size] for a in args)) for i in range(0, n, size)]
     if isinstance(parts[0], tuple): return tuple(map(torch.cat, zip(*parts, strict=True)))
+    if isinstance(parts[0], dict): return {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
     return torch.cat(parts)
