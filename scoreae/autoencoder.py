@@ -9,6 +9,7 @@ __all__ = ['FORMAT', 'PATHS', 'Delta', 'Autoencoder', 'write_atomic', 'read_mode
 
 # %% ../nbs/11_autoencoder.ipynb #eb202882
 import hashlib
+import inspect
 import json
 import math
 import os
@@ -54,7 +55,7 @@ class Autoencoder(nn.Module):
     """The contract. A subclass gives `codes`, `denoiser` and, on a bridge, `endpoint`; everything else is shared.
 
     `shape` (C, H, W), code size `z_dim`, a `path`; the training loss is E[w/2 ||eps - eps_hat||^2] + kl_weight KL(q || N(0, I))
-    with noise levels and weights w of `weighting`, up to gamma_max. `config` holds the subclass's arguments, for saving.
+    with noise levels and weights w of `weighting`, up to gamma_max. `config` is the subclass's `locals()`, from which its arguments are kept, for saving.
     """
 
     start = "prior"  # of the bound: "prior" for a diffusion, "model" for a bridge
@@ -66,14 +67,16 @@ class Autoencoder(nn.Module):
         self.kl_weight = require_number(kl_weight, "kl_weight", 0)
         self.gamma_max = default_gamma_max(256) if gamma_max is None else require_number(gamma_max, "gamma_max", 1)
         self.prior, self.trained = GaussianPrior(z_dim), {}
-        self.config = {k: v for k, v in config.items() if k not in ("self", "__class__")}
+        self.register_buffer("moments", torch.tensor([0.25, 0.25, 0.0], dtype=torch.float64))  # of x_0, of x_T, mixed
+        self.register_buffer("seen", torch.zeros((), dtype=torch.float64))
+        self.config = {k: config[k] for k in inspect.signature(type(self).__init__).parameters if k != "self"}
 
     @property
     def device(self) -> torch.device: return self.prior.mean.device
     @property
     def gamma_min(self) -> float: return float(self.path.gamma(self.path.T)) if self.start == "prior" else math.exp(-6)
     @property
-    def stats(self) -> Stats: return Stats()
+    def stats(self) -> Stats: return Stats(*self.moments.tolist())
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         "Means (N, z_dim) and standard deviations (N, z_dim), or None if deterministic, of the codes of images; differentiable."
@@ -155,6 +158,18 @@ def interpolate(self: Autoencoder, x0: Tensor, x1: Tensor, n: int = 8, mode: str
 
 # %% ../nbs/11_autoencoder.ipynb #869ee4fe
 @patch
+def observe(self: Autoencoder, x: Tensor, xT: Tensor | None) -> None:
+    "Update the running moments with a batch."
+    end = torch.zeros_like(x) if xT is None else xT.detach()
+    m0, mT, mixed = (float((u.double() * v).mean()) for u, v in ((x, x), (end, end), (x, end)))
+    mT = max(mT, 1e-2 * m0)
+    most = 0.99 * math.sqrt(m0 * mT)
+    self.seen += 1
+    now = torch.tensor([m0, mT, min(max(mixed, -most), most)], dtype=torch.float64)
+    self.moments.lerp_(now.to(self.moments), max(0.01, 1 / float(self.seen)))
+
+
+@patch
 def levels(self: Autoencoder, n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
     "Noise levels for a training batch: times (n,) and weights (n,)."
     return noise_levels(self.path, n, self.weighting, g, self.gamma_min, self.gamma_max, self.stats)
@@ -172,6 +187,7 @@ def loss(self: Autoencoder, x: Tensor, g: torch.Generator) -> tuple[Tensor, dict
     mean, std = self.codes(x)
     z = mean if std is None else mean + std * randn_like(mean, g)
     xT = self.endpoint(z)
+    if self.training: self.observe(x, xT)
     t, w = self.levels(len(x), g)
     error = self.squared_error(self.denoiser(z, xT), x, randn_like(x, g), t, xT, g)
     parts = {"denoising": (w.to(error) / 2 * error).mean()}
@@ -214,8 +230,13 @@ def bound(self: Autoencoder, x: Tensor, levels: int | None = None, seed: int | N
 
 
 @patch
-def fit_prior(self: Autoencoder, x: Tensor) -> None:
-    "Fit the prior to the codes of training images, in place."
+def prepare(self: Autoencoder, x: Tensor) -> None:
+    "Called once with the training images (N, C, H, W) before the first training step; nothing by default."
+
+
+@patch
+def finish(self: Autoencoder, x: Tensor) -> None:
+    "Called once with training images after the last step: fit the prior to their codes, in place."
     mean, std = self._codes(x)
     self.prior.fit(mean.to(self.device), (std**2).to(self.device))
 

@@ -166,8 +166,8 @@ WEIGHTINGS = ("simple", "elbo", "edm")
 def noise_levels(path: Path, n: int, weighting: str, g: torch.Generator, gamma_min: float, gamma_max: float, stats: Stats = Stats()) -> tuple[Tensor, Tensor]:
     "Times t and weights w, (n,) float64 on the CPU, such that E[w/2 ||eps - eps_hat||^2] is the training loss of `weighting`, over [gamma_min, gamma_max]."
     require_choice(weighting, "weighting", WEIGHTINGS)
-    jitter = torch.rand(n, generator=g, device=g.device, dtype=torch.float64).cpu()
-    where = (torch.arange(n, dtype=torch.float64) + jitter) / n
+    jitter, order = torch.rand(n, generator=g, device=g.device, dtype=torch.float64), torch.randperm(n, generator=g, device=g.device)
+    where = ((order + jitter) / n).cpu()
     if weighting == "elbo":
         low, high = math.log(gamma_min), math.log(gamma_max)
         return path.t_of_gamma((low + (high - low) * where).exp()), torch.full_like(where, high - low)

@@ -39,7 +39,7 @@ def denoising_loss(s: Tensor, eps: Tensor, c: float | Tensor) -> Tensor:
 
 # %% ../nbs/03_scores.ipynb #1a8e5390
 class Stats(NamedTuple):
-    "Pixel variance of the data, of the endpoint, and their covariance: what preconditioning needs to know."
+    "Mean square of the data's pixels, of the endpoint's, and of their product: what preconditioning needs to know."
 
     var0: float | Tensor = 0.25
     varT: float | Tensor = 0.0
