@@ -1,1 +1,38 @@
+"""Score-based autoencoders: representation learning with diffusion models, every model under one bound.
+
+The public face. Every other module is exported from the notebook of the same name in `nbs/`; this one is written by hand.
+"""
+
 __version__ = "0.1.0"
+
+from scoreae import data
+from scoreae.autoencoder import Autoencoder, Delta
+from scoreae.baselines import AE, PCA
+from scoreae.bounds import Bound
+from scoreae.dbae import DBAE
+from scoreae.evaluation import evaluate
+from scoreae.paths import VE, Pinned, VPCosine, VPLinear
+from scoreae.priors import GaussianPrior
+from scoreae.sami import SAMI
+from scoreae.training import fit
+from scoreae.zoo import MODELS, load
+
+__all__ = [
+    "AE",
+    "DBAE",
+    "MODELS",
+    "PCA",
+    "SAMI",
+    "VE",
+    "Autoencoder",
+    "Bound",
+    "Delta",
+    "GaussianPrior",
+    "Pinned",
+    "VPCosine",
+    "VPLinear",
+    "data",
+    "evaluate",
+    "fit",
+    "load",
+]

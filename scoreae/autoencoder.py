@@ -127,7 +127,7 @@ def decode(self: Autoencoder, z: Tensor, mode: str = "point", steps: int = 10, *
     def part(zb):
         xT = self.endpoint(zb := zb.to(self.device))
         like = torch.zeros(len(zb), *self.shape, device=self.device)
-        x = samplers.sample(self.denoiser(zb, xT), self.path, like, steps, xT=xT, mode=mode, eta=eta, order=order, grid=grid, seed=g)
+        x = samplers.sample(self.denoiser(zb, xT), self.path, like, steps, xT=xT, mode=mode, eta=eta, order=order, grid=grid, clip=1.0, seed=g)
         return x.clamp(-1, 1).to(z.device)
 
     with torch.no_grad(): return in_batches(part, z)
@@ -227,6 +227,13 @@ def bound(self: Autoencoder, x: Tensor, levels: int | None = None, seed: int | N
 
     with torch.no_grad(): runs = [in_batches(part, x, mean, std) for _ in range(require_int(repeats, "repeats", low=2))]
     return Bound(runs, x[0].numel(), high, levels, "log p(x|z)" if fixed and tau is None else "log p(x)")
+
+
+@patch
+def choose_noise(self: Autoencoder, x: Tensor, levels: int | None = None, taus: Sequence[float] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8), n: int = 8) -> float | None:
+    "The `tau` with the best bound on validation images (N, C, H, W), for a deterministic code; None for a stochastic one."
+    if bool(self._codes(x[:2])[1].any()): return None
+    return max(taus, key=lambda tau: self.bound(x, levels, tau=tau, n=n).total)
 
 
 @patch

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .autoencoder import Autoencoder
 from .bounds import last_step
-from .core import require, sqnorm
+from .core import randn_like, require, rng, sqnorm
 from .nets import HalfUNet, ImageDecoder
 from .paths import VPCosine
 
@@ -45,9 +45,24 @@ class PlainDecoder(Autoencoder):
         if levels: return {"last_step": last_step(x.double(), gamma, levels, math.sqrt(gamma) * error).cpu()}
         return {"last_step": ((gamma * sqnorm(error) + x[0].numel() * math.log(2 * math.pi / gamma)) / 2).cpu()}
 
+    def calibrate(self, x: Tensor, tau: float = 0.0) -> None:
+        "Set the precision to what fits images (N, C, H, W) decoded from codes noised by `tau`, in place."
+        z = self.encode(x)
+        z = z + tau * self.prior.std.to(z) * randn_like(z, rng(0, z.device))
+        self.precision.copy_(1 / (self.decode(z, steps=1) - x).double().square().mean().clamp(min=1e-8))
+
     def finish(self, x: Tensor) -> None:
         super().finish(x)
-        self.precision.copy_(1 / (self.reconstruct(x, steps=1) - x).double().square().mean().clamp(min=1e-8))
+        self.calibrate(x)
+
+    def choose_noise(self, x: Tensor, levels: int | None = None, taus: Sequence[float] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8), n: int = 1) -> float:
+        def total(tau):
+            self.calibrate(x, tau)
+            return self.bound(x, levels, tau=tau, n=n).total
+
+        best = max(taus, key=total)
+        self.calibrate(x, best)
+        return best
 
 # %% ../nbs/15_baselines.ipynb #17d05639
 class AE(PlainDecoder):

@@ -8,6 +8,7 @@ Docs: https://scoreae.github.io/scoreae/sami.html.md"""
 __all__ = ['REGIMES', 'Guided', 'SAMI']
 
 # %% ../nbs/13_sami.ipynb #df789923
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -16,7 +17,7 @@ from torch.nn.functional import softplus
 
 from .autoencoder import Autoencoder
 from .core import bcast, require_choice, require_number, sqnorm
-from .nets import HalfUNet, UNet
+from .nets import HalfUNet, UNet, check_shape
 from .paths import Path, VPCosine
 from .scores import LEVELS, Denoiser, Stats
 
@@ -63,8 +64,9 @@ class SAMI(Autoencoder):
 
     def __init__(self, shape: Sequence[int], z_dim: int, *, width: int = 32, encoder_width: int | None = None, path: Path | None = None,
                  regime: str = "joint", p_uncond: float = 0.1, kl_weight: float = 1e-3, weighting: str = "simple",
-                 time_conditioned: bool = False, std_floor: float = 1e-2, gamma_max: float | None = None):
-        super().__init__(shape, z_dim, path or VPCosine(), weighting=weighting, kl_weight=kl_weight, gamma_max=gamma_max, config=locals())
+                 time_conditioned: bool = False, std_floor: float = 5e-2, gamma_max: float | None = None):
+        path = path or VPCosine(-math.log(5 * math.prod(check_shape(shape))))
+        super().__init__(shape, z_dim, path, weighting=weighting, kl_weight=kl_weight, gamma_max=gamma_max, config=locals())
         require_choice(regime, "regime", REGIMES)
         self.regime, self.p_uncond = regime, require_number(p_uncond, "p_uncond", 0, 1)
         self.std_floor = require_number(std_floor, "std_floor", 0, above=True)

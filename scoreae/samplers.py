@@ -99,13 +99,18 @@ def time_grid(path: Path, steps: int, kind: str = "graded", scale: float = 0.3) 
 
 
 def sample(D: Callable, path: Path, like: Tensor, steps: int = 25, *, xT: Tensor | None = None, mode: str = "sample",
-           eta: float = 0.0, order: int = 2, grid: str = "graded", scale: float = 0.3, seed: int | torch.Generator | None = None) -> Tensor:
-    "The image at t = 0 after `steps` evaluations of `D`: shape of `like`. `eta` in [0, 1] (0 in point mode), `order` 1 or 2."
+           eta: float = 0.0, order: int = 2, grid: str = "graded", scale: float = 0.3, clip: float | None = None,
+           seed: int | torch.Generator | None = None) -> Tensor:
+    """The image at t = 0 after `steps` evaluations of `D`: shape of `like`. `eta` in [0, 1] (0 in point mode), `order` 1 or 2.
+
+    `clip` bounds every estimate to [-clip, clip], where a mean of images in that range must lie.
+    """
     require_choice(mode, "mode", MODES)
     require_choice(order, "order", (1, 2))
     require_number(eta, "eta", 0, 1 if mode == "sample" else 0)
     times = time_grid(path, steps, grid, scale)
-    for step in trajectory(D, path, like, times, xT=xT, mode=mode, eta=eta, order=order, seed=seed): pass
+    E = D if clip is None else lambda x, t: D(x, t).clamp(-clip, clip)
+    for step in trajectory(E, path, like, times, xT=xT, mode=mode, eta=eta, order=order, seed=seed): pass
     return step.x0
 
 # %% ../nbs/06_samplers.ipynb #9ac702d9

@@ -105,7 +105,7 @@ class Denoiser:
     def raw(self, x_t: Tensor, t: Tensor) -> tuple[Scalings, Tensor]:
         "The scalings at `t` and the network's output."
         t = as_time(t).expand(x_t.shape[0])
-        require(bool(((t >= 0) & (t <= self.path.T)).all()), "t", t.tolist()[:4], f"times in [0, {self.path.T:g}]")
+        require(bool(((t >= 0) & (t <= self.path.T * (1 + 1e-6))).all()), "t", t.tolist()[:4], f"times in [0, {self.path.T:g}]")
         s = scalings(self.kind, self.path.coefs(t), self.stats)
         return s, self.F(bcast(s.inp, x_t) * x_t, self.path.gamma(t).log().clamp(*LEVELS).to(x_t)).to(x_t)
 

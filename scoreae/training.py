@@ -70,7 +70,7 @@ def _setup(model: Autoencoder, x: Tensor, device: torch.device | str | None) -> 
     return device, x.to(device)
 
 
-def fit(model: Autoencoder, x: Tensor, steps: int | None = None, *, minutes: float | None = None, batch_size: int = 128, lr: float = 2e-3,
+def fit(model: Autoencoder, x: Tensor, steps: int | None = None, *, minutes: float | None = None, batch_size: int = 64, lr: float = 1e-3,
         ema: float = 0.999, clip: float = 1.0, seed: int = 0, log_every: int = 20, progress: bool = True, device: torch.device | str | None = None) -> Fit:
     """Train `model` on images (N, C, H, W) in [-1, 1] for `steps` (2000 by default) or `minutes`; averaged weights are in place afterwards.
 
@@ -90,7 +90,7 @@ def fit(model: Autoencoder, x: Tensor, steps: int | None = None, *, minutes: flo
                 if spent >= total: break
                 run.step(x[index.to(device)], spent / total)
                 bar.update((run.steps if steps else round(time.perf_counter() - begin)) - bar.n)
-        run.ema.copy_to(model)
+        run.finish()
     model.eval().finish(x)
     done = Fit(run.steps, time.perf_counter() - begin, min(batch_size, len(x)), run.history)
     model.trained = {"steps": done.steps, "seconds": round(done.seconds, 1), "batch_size": done.batch_size, "lr": lr, "ema": ema, "seed": seed, "images": len(x)}
@@ -121,6 +121,11 @@ class _Run:
         self.steps += 1
         self.recent.append({"loss": loss.detach(), **parts})
         if len(self.recent) == self.log_every: self.log()
+
+    def finish(self) -> None:
+        "Put the averaged weights in place and log what is left."
+        if self.recent: self.log()
+        self.ema.copy_to(self.model)
 
     def log(self) -> None:
         mean = {k: float(torch.stack([r[k] for r in self.recent]).mean()) for k in self.recent[0]}
