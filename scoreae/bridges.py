@@ -8,7 +8,6 @@ Docs: https://scoreae.github.io/scoreae/bridges.html.md"""
 __all__ = ['doob', 'score_from_x0', 'reverse_drift', 'ode_drift']
 
 # %% ../nbs/04_bridges.ipynb #d8e7078f
-import torch
 from torch import Tensor
 
 from .core import bcast, require

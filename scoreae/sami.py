@@ -19,7 +19,7 @@ from .autoencoder import Autoencoder
 from .core import bcast, require_choice, require_number, sqnorm
 from .nets import HalfUNet, UNet, check_shape
 from .paths import Path, VPCosine
-from .scores import LEVELS, Denoiser, Stats
+from .scores import LEVELS, Denoiser
 
 # %% ../nbs/13_sami.ipynb #222d0659
 class Guided:

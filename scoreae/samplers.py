@@ -11,13 +11,14 @@ __all__ = ['MODES', 'GRIDS', 'METHODS', 'Level', 'noise_level', 'update', 'Step'
 # %% ../nbs/06_samplers.ipynb #c2c34a96
 import math
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .bridges import ode_drift, reverse_drift
-from .core import bcast, randn_like, require, require_choice, require_int, require_number, rng
+from .core import bcast, randn_like, require_choice, require_int, require_number, rng
 from .paths import Path, as_time
 
 # %% ../nbs/06_samplers.ipynb #3fd826b7
@@ -41,8 +42,8 @@ def noise_level(path: Path, t: Tensor) -> Level:
 def update(x: Tensor, x0: Tensor, here: Level, there: Level, xT: Tensor | None, eta: float, mode: str, g: torch.Generator) -> Tensor:
     "One step of the family of DDIM and DBIM, from x_t `here` to x_s `there`, s < t, for the estimate `x0`; fresh noise from `g`."
     mean = lambda k: bcast(k.b, x) * x0 if xT is None else bcast(k.a, x) * xT + bcast(k.b, x) * x0
-    if here.c > 0: eps = (x - mean(here)) / bcast(here.c, x)
-    else: eps = torch.zeros_like(x) if mode == "point" else randn_like(x, g)
+    first = torch.zeros_like(x) if mode == "point" else None  # where c = 0 there is no old noise
+    eps = (x - mean(here)) / bcast(here.c, x) if here.c > 0 else randn_like(x, g) if first is None else first
     rho = eta * there.c * torch.sqrt(1 - here.gamma / there.gamma)
     kept = mean(there) + bcast(torch.sqrt(there.c**2 - rho**2), x) * eps
     return kept + bcast(rho, x) * randn_like(x, g) if rho > 0 else kept
@@ -68,9 +69,9 @@ def trajectory(D: Callable, path: Path, like: Tensor, times: Tensor, *, xT: Tens
 
     `like` gives the shape (N, ...), dtype and device; `times` (n + 1,) fall from T to 0; `xT` is a bridge's end.
     """
-    g, h_last = rng(seed, like.device), torch.tensor(math.inf)
+    g, x0_last, h_last = rng(seed, like.device), None, torch.tensor(math.inf)
     x, grid = _start(path, like, xT, mode, g), [Level(*k) for k in zip(*noise_level(path, times), strict=True)]
-    for here, there in zip(grid[:-1], grid[1:], strict=True):
+    for here, there in pairwise(grid):
         x0 = mean = D(x, here.t.expand(len(x)))
         yield Step(float(here.t), x, x0)
         h = (there.gamma / here.gamma).log() / 2
@@ -110,8 +111,9 @@ def sample(D: Callable, path: Path, like: Tensor, steps: int = 25, *, xT: Tensor
     require_number(eta, "eta", 0, 1 if mode == "sample" else 0)
     times = time_grid(path, steps, grid, scale)
     E = D if clip is None else lambda x, t: D(x, t).clamp(-clip, clip)
-    for step in trajectory(E, path, like, times, xT=xT, mode=mode, eta=eta, order=order, seed=seed): pass
-    return step.x0
+    for step in trajectory(E, path, like, times, xT=xT, mode=mode, eta=eta, order=order, seed=seed):
+        x = step.x0
+    return x
 
 # %% ../nbs/06_samplers.ipynb #9ac702d9
 METHODS = ("euler", "heun")
@@ -127,7 +129,7 @@ def integrate(D: Callable, path: Path, x: Tensor, times: Tensor, *, xT: Tensor |
     require_number(churn, "churn", 0, 1)
     g = rng(seed, x.device)
     drift = lambda x, t: ode_drift(path, x, t, D(x, t.expand(len(x))), xT)
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in pairwise(times):
         if churn and s > 0:
             dt, x0 = churn * (s - t), D(x, t.expand(len(x)))
             x = x + bcast(dt, x) * reverse_drift(path, x, t, x0) + bcast((path.g2(t) * -dt).sqrt(), x) * randn_like(x, g)

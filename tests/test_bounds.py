@@ -1,0 +1,106 @@
+"""No expected bound is above E log p, for any path, start, range, world and estimator; and estimators agree with expectations."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scoreae.bounds import Bound, bound_terms, expected_bound
+from scoreae.core import rng
+from scoreae.oracle import GaussianWorld, Mixture, denoiser, log_density
+from scoreae.paths import VE, Pinned, VPCosine, VPLinear
+
+PATHS = [VPCosine(-20.0), VPLinear(0.1, 40.0), VE(1e5)]
+BRIDGES = [Pinned(VPLinear(0.1, 2.0)), Pinned(VE(80.0)), Pinned(VPCosine(-1.0))]
+
+
+def random_world(seed: int, d: int, k: int) -> GaussianWorld:
+    g = rng(seed)
+    n = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64)
+    root = n(d, d)
+    S = torch.rand(k, generator=g, dtype=torch.float64).add(0.05).diag()
+    return GaussianWorld(n(d), root @ root.T / d + 0.05 * torch.eye(d), n(k, d), n(k), S)
+
+
+def log_p(world: GaussianWorld) -> float: return -0.5 * torch.logdet(2 * math.pi * math.e * world.Sigma).item()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000), d=st.integers(1, 4), k=st.integers(1, 3), low=st.floats(-8, 0), width=st.floats(0.5, 14),
+    which=st.integers(0, 5), pull=st.floats(0, 1.5), blur=st.floats(-0.5, 0.5),
+)  # fmt: skip
+def test_never_above(seed, d, k, low, width, which, pull, blur):
+    "Diffusions and bridges, right and wrong estimates (a multiple of the exact correction, plus an error linear in x_t and z)."
+    world = random_world(seed, d, k)
+    path, start = (PATHS + BRIDGES)[which], "prior" if which < 3 else "model"
+    end = rng(seed + 1)
+    W = torch.randn(k, d, generator=end, dtype=torch.float64)
+    endpoint = (lambda z: None) if which < 3 else (lambda z: z @ W)
+
+    def estimate(z, xT):
+        exact, mean = world.denoiser(path, z, xT), world.mean_given_z(z)
+        return lambda x_t, t: mean + pull * (exact(x_t, t) - mean) + blur * (z @ W)
+
+    if which < 3: low = max(low, float(path.logsnr(path.T)))
+    costs = expected_bound(world, estimate, path, math.exp(low), math.exp(low + width), start, endpoint)
+    assert -sum(costs.values()) <= log_p(world) + 1e-9
+    assert all(costs[name] >= -1e-9 for name in ("denoising", "start", "rate"))
+
+
+@pytest.mark.parametrize("path", BRIDGES, ids=str)
+def test_a_bridge_with_the_exact_estimate_is_as_tight_as_a_diffusion(path):
+    "Same world, same code: what is left of the gap is the same, though the endpoint is arbitrary."
+    world = random_world(3, 3, 2)
+    W = torch.randn(2, 3, generator=rng(0), dtype=torch.float64)
+    bridge = expected_bound(world, lambda z, xT: world.denoiser(path, z, xT), path, math.exp(-16), math.exp(16), "model", lambda z: z @ W, n=192)
+    plain = PATHS[0]
+    diffusion = expected_bound(world, lambda z, xT: world.denoiser(plain, z), plain, math.exp(-16), math.exp(16), "prior", n=192)
+    assert abs(sum(bridge.values()) - sum(diffusion.values())) < 1e-4
+
+
+@pytest.mark.parametrize(("path", "start"), [(PATHS[0], "prior"), (PATHS[2], "prior"), (BRIDGES[0], "model"), (BRIDGES[1], "model")], ids=str)
+def test_the_estimator_is_unbiased(path, start):
+    "Monte Carlo terms within four standard errors of their exact expectations, term by term."
+    world = random_world(5, 3, 2)
+    W = torch.randn(2, 3, generator=rng(0), dtype=torch.float64)
+    endpoint = (lambda z: z @ W) if start == "model" else (lambda z: None)
+    exact = expected_bound(world, lambda z, xT: world.denoiser(path, z, xT), path, math.exp(-7), math.exp(7), start, endpoint)
+    x0, _, z = world.draw(torch.randn(20_000, 8, generator=rng(1), dtype=torch.float64))
+    xT = endpoint(z)
+    terms = bound_terms(world.denoiser(path, z, xT), path, x0, math.exp(-7), math.exp(7), start, xT=xT, n=8, seed=2)
+    for name, values in terms.items():
+        assert abs(values.mean() - exact[name]) < 4 * values.std() / len(values) ** 0.5 + 1e-9, name
+
+
+def test_grey_levels_give_a_probability():
+    "With an exact denoiser of discrete data the bound is close to the entropy of the levels, and never above E log P."
+    levels = torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None]
+    P = torch.tensor([0.4, 0.1, 0.2, 0.05, 0.25], dtype=torch.float64)
+    data = Mixture(P, levels, 1e-12 * torch.ones(5, 1, 1, dtype=torch.float64))
+    path = VPCosine(-12.0)
+    x0 = levels[torch.multinomial(P, 40_000, replacement=True, generator=rng(0))]
+    run = lambda s: bound_terms(denoiser(data, path), path, x0, math.exp(-12), 400.0, "prior", levels=5, n=16, seed=s)
+    b = Bound([run(1), run(2)], 1, 400.0, 5)
+    entropy = -(P * P.log()).sum().item()
+    assert abs(-b.total - entropy) < 4 * (b.stderr_mc + b.stderr_data) + 1e-3
+    assert abs(b.bits_per_dim - entropy / math.log(2)) < 0.05
+
+
+def test_stderr_mc_is_the_true_standard_error():
+    "The reported Monte Carlo error matches the spread of many independent bounds of the same images."
+    data = Mixture(torch.ones(1), torch.zeros(1, 1), torch.full((1, 1, 1), 0.3))
+    path, x0 = VPCosine(), data.sample(50, seed=0)
+    run = lambda s: bound_terms(denoiser(data, path), path, x0, math.exp(-10), math.exp(8), "prior", n=4, seed=s)
+    many = [Bound([run(2 * i), run(2 * i + 1)], 1, math.exp(8)) for i in range(200)]
+    spread = torch.tensor([b.total for b in many]).std().item()
+    claimed = (sum(b.stderr_mc**2 for b in many) / len(many)) ** 0.5
+    assert 0.8 < claimed / spread < 1.25
+
+
+def test_log_density_of_the_oracle_integrates_to_one():
+    data = Mixture(torch.tensor([0.3, 0.7]), torch.tensor([[-1.0], [0.5]]), torch.tensor([[[0.2]], [[0.05]]]))
+    grid = torch.linspace(-6, 6, 40_001, dtype=torch.float64)[:, None]
+    assert abs(torch.trapezoid(log_density(data, grid).exp(), grid[:, 0]) - 1) < 1e-9

@@ -1,0 +1,63 @@
+"""The pages are sound without Quarto: staged, through strict pandoc; README and results are their sources'."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "docs"))
+import stage  # noqa: E402
+
+
+def test_every_page_is_sound():
+    "Unknown citation, bad TeX, unresolved reference, dead link or missing image: each is a failure."
+    run = subprocess.run([sys.executable, "docs/stage.py", "check"], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr[-3000:]
+
+
+@pytest.mark.parametrize(("page", "complaint"), [
+    ("---\ntitle: x\n---\n\nSee [@nobody1900].", "nobody1900"),
+    ("---\ntitle: x\n---\n\n$$\\frac{1$$", "TeX"),
+    ("---\ntitle: x\n---\n\nBy @eq-gone.", "@eq-gone has no label"),
+    ("---\ntitle: x\n---\n\n$$1$$ {#eq-a} and $$2$$ {#eq-a}", "defined twice"),
+    ("---\ntitle: x\n---\n\n![](no.png)", "no.png"),
+    ("---\ntitle: x\n---\n\n[there](99_nowhere.ipynb)", "99_nowhere"),
+    ("no front matter", "no title"),
+])  # fmt: skip
+def test_the_check_can_fail(page, complaint, tmp_path):
+    assert complaint in "\n".join(stage.faults("p", page, tmp_path, set()))
+
+
+def test_a_sound_page_passes(tmp_path):
+    page = "---\ntitle: x\n---\n\n$$a=b$$ {#eq-a}\n\nBy @eq-a and [@kim2025dbae; @ho2020ddpm].\n"
+    assert stage.faults("p", page, tmp_path, set()) == []
+
+
+def test_readme_is_the_index():
+    page, pictures = stage.readme()
+    assert (ROOT / "README.md").read_text() == page, "edit nbs/index.ipynb, then `make export`"
+    assert {p.name: p.read_bytes() for p in (ROOT / "docs" / "images").iterdir()} == pictures
+
+
+def test_results_are_the_stored_numbers():
+    assert (ROOT / "docs" / "results.md").read_text() == stage.results(), "run `make export`"
+
+
+def test_quarto_configuration():
+    config = yaml.safe_load((ROOT / "_quarto.yml").read_text())
+    assert config["bibliography"] == "references.bib" and not config["execute"]["enabled"]
+    assert {p.name for p in (ROOT / "nbs").glob("*.md")} <= set(config["project"]["render"])
+    nbdev = yaml.safe_load((ROOT / "nbs" / "nbdev.yml").read_text())
+    assert nbdev["project"]["output-dir"] == "_docs"  # never docs: nbdev-docs deletes that folder first
+    for workflow in (ROOT / ".github" / "workflows").glob("*.yml"): assert yaml.safe_load(workflow.read_text())["jobs"]
+
+
+def test_citations_are_used():
+    import re
+
+    keys = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "nbs" / "references.bib").read_text(), re.MULTILINE))
+    text = "".join(p.read_text() for p in (ROOT / "nbs").glob("*.ipynb"))
+    assert keys - {k for k in keys if f"@{k}" in text} == set(), "references that no page cites"

@@ -1,0 +1,133 @@
+"""Every model answers every call, at any image size, and the same way twice."""
+
+import math
+
+import pytest
+import torch
+
+import scoreae as sa
+from scoreae.scores import Denoiser
+from scoreae.zoo import MODELS
+
+SHAPES = [(1, 8, 8), (3, 12, 7), (1, 28, 28)]
+EXTRA = {"SAMI": [{}, {"regime": "pinned"}, {"time_conditioned": True}], "DBAE": [{}, {"path": "ve"}, {"stochastic": True}, {"condition": "xT"}, {"condition": "z"}]}
+CASES = [(kind, kw) for kind in MODELS for kw in EXTRA.get(kind.__name__, [{}])]
+name_of = lambda case: case[0].__name__ + "".join(f"-{v}" for v in case[1].values())
+
+
+def images(shape, n=6, seed=0): return torch.rand(n, *shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def make(case, shape, z_dim=3):
+    torch.manual_seed(0)
+    kind, kw = case
+    return kind(shape, z_dim, **({} if kind is sa.PCA else {"width": 8}), **kw)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_the_contract(case, shape):
+    model, x = make(case, shape), images(shape)
+    sa.fit(model, x, steps=2, batch_size=4, progress=False)
+    q, z = model.posterior(x), model.encode(x)
+    assert isinstance(q, torch.distributions.Distribution) and torch.equal(q.mean, z) and z.shape == (6, 3)
+    assert q.rsample().shape == z.shape and q.log_prob(z).shape == (6,)
+    xT = model.endpoint(z)
+    assert xT is None or xT.shape == x.shape
+    with torch.no_grad(): assert model.denoiser(z, xT)(x, torch.full((6,), 0.5 * model.path.T)).shape == x.shape
+    for mode in ("point", "sample"): assert model.reconstruct(x, mode=mode, steps=3).abs().max() <= 1
+    assert model.sample(2, steps=3).shape == (2, *shape) and model.interpolate(x[0], x[1], n=3, steps=2).shape == (3, *shape)
+    b = model.bound(x, n=2)
+    deterministic = isinstance(q, sa.Delta)
+    assert b.covers == ("log p(x|z)" if deterministic else "log p(x)") and math.isfinite(b.total) and b.stderr_mc >= 0
+    assert abs(b.total + sum(b.terms.values())) < 1e-6 * abs(b.total) and b.bits_per_dim is None
+    if deterministic: assert model.bound(x, n=2, tau=0.5).covers == "log p(x)"
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_save_and_load(case, tmp_path):
+    model, x = make(case, (1, 8, 8)), images((1, 8, 8))
+    sa.fit(model, x, steps=2, progress=False)
+    model.save(tmp_path / "m")
+    again = sa.load(tmp_path / "m")
+    assert type(again) is type(model) and again.config == model.config and again.trained == model.trained
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
+    assert torch.equal(again.sample(3), model.sample(3)) and again.stats == model.stats
+    assert again.bound(x, levels=None, n=2).total == model.bound(x, levels=None, n=2).total
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_seeds_decide_everything(case, digits):
+    runs = []
+    for _ in range(2):
+        model = make(case, (1, 8, 8))
+        torch.manual_seed(123)  # the global state must not matter once the weights are made
+        sa.fit(model, digits["train"][0], steps=3, progress=False, seed=4)
+        torch.rand(7)
+        runs.append((model.sample(4, seed=1), model.reconstruct(digits["test"][0][:4], "sample", seed=2)))
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+    before = torch.get_rng_state()
+    model.sample(2), model.bound(digits["test"][0][:4], n=2), model.encode(digits["test"][0][:4])
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_results_do_not_depend_on_the_batch(case, digits):
+    "No image sees another: codes and points of a subset are the subset of codes and points."
+    model, x = make(case, (1, 8, 8)).eval(), digits["test"][0][:12]
+    assert torch.allclose(model.encode(x)[3:5], model.encode(x[3:5]), atol=1e-5)
+    assert torch.allclose(model.reconstruct(x, steps=3)[3:5], model.reconstruct(x[3:5], steps=3), atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad], ids=lambda m: m.__name__)
+def test_guidance_survives_every_gradient_mode(mode, digits):
+    model, x = make((sa.SAMI, {}), (1, 8, 8)).eval(), digits["test"][0][:3]
+    reference = model.reconstruct(x, steps=4)
+    with mode(): again = model.reconstruct(x, steps=4)
+    assert torch.equal(reference, again) and not again.requires_grad
+
+
+def test_point_and_sample_of_a_trained_bridge(digits):
+    "A trained DBAE: a point is one image per code; samples scatter, and their mean is closer to the image than one of them."
+    model = make((sa.DBAE, {}), (1, 8, 8), z_dim=8)
+    sa.fit(model, digits["train"][0], steps=150, lr=2e-3, progress=False)
+    x = digits["test"][0][:50]
+    point = model.reconstruct(x)
+    assert torch.equal(point, model.reconstruct(x, seed=5))
+    draws = torch.stack([model.reconstruct(x, "sample", seed=s) for s in range(8)])
+    error = lambda y: (y - x).square().mean()
+    assert error(draws.mean(0)) < error(draws[0]) and error(point) < error(draws[0])
+    assert draws.std(0).mean() > 0.02
+
+
+def test_more_steps_converge(digits):
+    "With clipping and all: halving the step again and again changes the point less and less."
+    model = make((sa.DBAE, {}), (1, 8, 8), z_dim=8)
+    sa.fit(model, digits["train"][0], steps=100, lr=2e-3, progress=False)
+    z = model.encode(digits["test"][0][:20])
+    at = [model.decode(z, steps=n) for n in (4, 8, 16, 32, 64)]
+    change = [(a - b).square().mean().sqrt().item() for a, b in zip(at[:-1], at[1:], strict=True)]
+    assert change == sorted(change, reverse=True) and change[-1] < 0.01
+
+
+def test_preconditioning_constants_are_stored_and_used(tmp_path, digits):
+    "The released bridge code samples with other constants than it trains with; here they cannot differ."
+    model = make((sa.DBAE, {}), (1, 8, 8))
+    sa.fit(model, digits["train"][0], steps=20, progress=False)
+    assert abs(model.stats.var0 - digits["train"][0].square().mean()) < 0.05 and model.stats.varT != 0.25
+    model.save(tmp_path / "m")
+    D = sa.load(tmp_path / "m").denoiser(torch.zeros(1, 3), torch.zeros(1, 1, 8, 8))
+    assert isinstance(D, Denoiser) and D.stats == model.stats
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_on_a_gpu(case, digits):
+    model, x = make(case, (1, 8, 8)), digits["train"][0][:64]
+    sa.fit(model, x, steps=3, progress=False)
+    assert model.device.type == "cuda"
+    z = model.encode(x)
+    assert z.device == x.device and model.decode(z, steps=2).device == x.device
+    assert math.isfinite(model.bound(x, levels=17, n=2).total)
+    on_gpu = model.encode(x)
+    assert torch.allclose(on_gpu, model.to("cpu").encode(x), atol=1e-3)
