@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from . import paths, samplers
-from .bounds import Bound, bound_terms, default_gamma_max, noise_levels
-from .core import check_images, in_batches, randn_like, require, require_int, require_number, rng, sqnorm
+from .bounds import WEIGHTINGS, Bound, bound_terms, default_gamma_max, noise_levels
+from .core import check_images, in_batches, randn_like, require, require_choice, require_int, require_number, rng, sqnorm
 from .nets import check_shape
 from .priors import GaussianPrior, kl_per_axis, noised
 from .scores import Stats, residual
@@ -63,13 +63,15 @@ class Autoencoder(nn.Module):
     def __init__(self, shape: Sequence[int], z_dim: int, path: paths.Path, *, weighting: str, kl_weight: float = 0.0, gamma_max: float | None = None, config: dict):
         super().__init__()
         self.shape, self.z_dim = check_shape(shape), require_int(z_dim, "z_dim")
+        require_choice(weighting, "weighting", WEIGHTINGS)
         self.path, self.weighting = path, weighting
         self.kl_weight = require_number(kl_weight, "kl_weight", 0)
         self.gamma_max = default_gamma_max(256) if gamma_max is None else require_number(gamma_max, "gamma_max", 1)
         self.prior, self.trained = GaussianPrior(z_dim), {}
         self.register_buffer("moments", torch.tensor([0.25, 0.25, 0.0], dtype=torch.float64))  # of x_0, of x_T, mixed
         self.register_buffer("seen", torch.zeros((), dtype=torch.float64))
-        self.config = {k: config[k] for k in inspect.signature(type(self).__init__).parameters if k != "self"}
+        names = [k for k in inspect.signature(type(self).__init__).parameters if k != "self"]
+        self.config = {k: list(config[k]) if isinstance(config[k], tuple) else config[k] for k in names}
 
     @property
     def device(self) -> torch.device: return self.prior.mean.device
@@ -96,9 +98,9 @@ def _codes(self: Autoencoder, x: Tensor) -> tuple[Tensor, Tensor]:
 
     def part(xb):
         mean, std = self.codes(xb.to(self.device))
-        return mean.to(x.device), (torch.zeros_like(mean) if std is None else std).to(x.device)
+        return {"mean": mean.to(x.device), "std": (torch.zeros_like(mean) if std is None else std).to(x.device)}
 
-    with torch.no_grad(): return in_batches(part, x)
+    with torch.no_grad(): return tuple(in_batches(part, x).values())
 
 
 @patch
@@ -121,7 +123,8 @@ def decode(self: Autoencoder, z: Tensor, mode: str = "point", steps: int = 10, *
 
     `mode` "point" (one image per code) or "sample" (a draw); `eta`, `order`, `grid` as in `samplers.sample`.
     """
-    require(isinstance(z, Tensor) and z.ndim == 2 and z.shape[1] == self.z_dim and len(z) > 0, "z", z, f"codes (N, {self.z_dim})")
+    shaped = isinstance(z, Tensor) and z.is_floating_point() and z.ndim == 2 and z.shape[1] == self.z_dim and len(z) > 0
+    require(shaped and bool(z.isfinite().all()), "z", z, f"finite codes (N, {self.z_dim})")
     g = rng(seed, self.device)
 
     def part(zb):
@@ -288,6 +291,7 @@ def read_model(folder: str | os.PathLike) -> tuple[dict, dict[str, Tensor]]:
     try:
         config = json.loads(file.read_text())
         require(isinstance(config, dict) and config.get("format") == FORMAT, "folder", f"format {dict(config).get('format')!r} in {file}", f"a model in format {FORMAT}")
+        require({"class", "config", "weights", "sha256"} <= set(config), "folder", f"only {sorted(config)} in {file}", "a complete config.json")
         data = (file.parent / config["weights"]).read_bytes()
         require(hashlib.sha256(data).hexdigest() == config["sha256"], "folder", f"damaged weights in {file.parent}", "weights that match their checksum")
         return config, safetensors.load(data)

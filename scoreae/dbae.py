@@ -35,7 +35,7 @@ class DBAE(Autoencoder):
     def __init__(self, shape: Sequence[int], z_dim: int, *, width: int = 32, encoder_width: int | None = None, path: str | Path = "vp",
                  stochastic: bool = False, condition: str = "both", kl_weight: float = 0.0, weighting: str = "edm", gamma_max: float | None = None):
         base = {"vp": VPLinear(0.1, 2.0), "ve": VE(80.0)}.get(path) if isinstance(path, str) else path
-        require(isinstance(base, Path), "path", path, "'vp', 've' or a path")
+        require(isinstance(base, Path) and not isinstance(base, Pinned), "path", path, "'vp', 've' or an unpinned path")
         super().__init__(shape, z_dim, Pinned(base), weighting=weighting, kl_weight=kl_weight, gamma_max=gamma_max, config=locals())
         require_choice(condition, "condition", CONDITIONS)
         require(stochastic or not kl_weight, "kl_weight", kl_weight, "0 for a deterministic encoder, whose KL is infinite")

@@ -85,7 +85,7 @@ def denoiser(data: Mixture, path: Path, xT: Tensor | None = None) -> Callable[[T
 
     def D(x_t: Tensor, t: Tensor) -> Tensor:
         y = x_t.double() if xT is None else x_t.double() - bcast(path.coefs(t).a, x_t.double()) * xT
-        return data.denoise(bcast(path.pull(t), y) * y, path.gamma(t)).to(x_t)
+        return data.denoise(bcast(path.tilt(t), y) * y, path.gamma(t)).to(x_t)
 
     return D
 
@@ -120,10 +120,10 @@ class GaussianWorld:
 
     def code_given_noisy(self, path: Path, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         "Mean (N, k) and covariance (k, k) of q(z | x_t) at one time t (a diffusion), and dE[x_0|x_t]/dx_t (d, d)."
-        _, mean, var = self.data.update(bcast(path.pull(t), x_t) * x_t, path.gamma(t))
+        _, mean, var = self.data.update(bcast(path.tilt(t), x_t) * x_t, path.gamma(t))
         vecs = self.data.vecs[0]
         P = vecs @ torch.diag(var[0, 0]) @ vecs.T
-        return self.encode(mean[:, 0] @ vecs.T), self.S + self.A @ P @ self.A.T, path.pull(t) * P
+        return self.encode(mean[:, 0] @ vecs.T), self.S + self.A @ P @ self.A.T, path.tilt(t) * P
 
     def guidance(self, path: Path, x_t: Tensor, t: Tensor, z: Tensor) -> Tensor:
         "The exact guidance, grad of log q(z | x_t) with respect to x_t, at one time t: (N, d)."
@@ -137,7 +137,7 @@ class GaussianWorld:
         def D(x_t: Tensor, t: Tensor) -> Tensor:
             a, b, _ = (bcast(k, x_t) for k in path.coefs(t))
             y = x_t - b * m if xT is None else x_t - a * xT - b * m  # noisy x_0 - m
-            return m + self.x_given_z.denoise(bcast(path.pull(t), y) * y, path.gamma(t))
+            return m + self.x_given_z.denoise(bcast(path.tilt(t), y) * y, path.gamma(t))
 
         return D
 

@@ -41,7 +41,7 @@ class Guided:
         return g if train else g.detach()
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
-        return self.base(x_t, t) + self.guidance(x_t, t) / bcast(self.path.pull(t), x_t)
+        return self.base(x_t, t) + self.guidance(x_t, t) / bcast(self.path.tilt(t), x_t)
 
     def shift(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         "What guidance takes off the noise estimate at x_t = mix(x0, eps, t): c g."
