@@ -69,10 +69,13 @@ def main():
     rounds = [{k: step(m, opts[k], x, g) for k, m in models.items()} for _ in range(a.rounds + 3)][3:]
     base = "denoiser alone"
     result = {
-        "command": f"python bench/steps.py --size {a.size} --channels {a.channels} --width {a.width} --batch {a.batch} --rounds {a.rounds} --threads {a.threads}",
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(), "torch": torch.__version__,
+        "command": "python bench/steps.py " + " ".join(f"--{k} {v}" for k, v in vars(a).items() if k != "out"),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
+        "torch": torch.__version__,
         "milliseconds per step (median)": {k: round(1e3 * statistics.median(r[k] for r in rounds), 2) for k in models},
-        "ratio to the denoiser alone (median of rounds)": {k: round(statistics.median(r[k] / r[base] for r in rounds), 2) for k in models},
+        "ratio to the denoiser alone (median of rounds)": {
+            k: round(statistics.median(r[k] / r[base] for r in rounds), 2) for k in models
+        },
         "parameters": {k: sum(q.numel() for q in m.parameters()) for k, m in models.items()},
     }
     Path(a.out).write_text(json.dumps(result, indent=1) + "\n")

@@ -76,8 +76,8 @@ def pandoc(page: str, folder: Path) -> str:
     "Send markdown through pandoc, in `folder`, failing on every warning; returns what it complained of."
     import pypandoc
 
-    command = [pypandoc.get_pandoc_path(), "-f", "markdown", "-t", "html5", "--mathml", "--citeproc", "--fail-if-warnings",
-               "--bibliography", str(NBS / "references.bib"), "--metadata", "title=page"]
+    command = [pypandoc.get_pandoc_path(), "-f", "markdown", "-t", "html5", "--mathml", "--citeproc"]
+    command += ["--fail-if-warnings", "--bibliography", str(NBS / "references.bib"), "--metadata", "title=page"]
     run = subprocess.run(command, input=prepared(page), cwd=folder, capture_output=True, text=True)
     return run.stderr.strip() if run.returncode else ""
 
@@ -92,7 +92,8 @@ def faults(name: str, page: str, folder: Path, pages: set[str]) -> list[str]:
     for target in LINK.findall(prose):
         path = target.split("#")[0]
         if "://" not in target and path and path not in pages: found.append(f"link to {target}, which is not a page")
-    found += [f"image {p} is missing" for p in re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", page) if not (folder / p).exists()]
+    images = re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", page)
+    found += [f"image {p} is missing" for p in images if not (folder / p).exists()]
     if "title:" not in (FRONT.match(page) or [""])[0]: found.append("no title")
     return [f"{name}: {f}" for f in found]
 
@@ -107,14 +108,16 @@ def check() -> list[str]:
         found = {p.name: notebook_markdown(p, folder / "images") for p in sorted(staged.glob("*.ipynb"))}
         found |= {p.name: p.read_text() for p in sorted(staged.glob("*.md"))}
         missing = {p.name for p in [*NBS.glob("*.ipynb"), *NBS.glob("*.md")]} - set(found)
-        return [f"{m}: did not reach the stage" for m in sorted(missing)] + [f for n, page in found.items() for f in faults(n, page, folder, set(found))]
+        lost = [f"{m}: did not reach the stage" for m in sorted(missing)]
+        return lost + [f for n, page in found.items() for f in faults(n, page, folder, set(found))]
 
 
 def site_link(match: re.Match) -> str:
     "A link between pages, as a link to the site."
     whole, target = match[0], match[1]
     if "://" in target or target.startswith("#"): return whole
-    return whole.replace(f"({target})", f"({SITE}{re.sub(r'^[0-9]+_', '', target).replace('.ipynb', '.html').replace('.md', '.html')})")
+    page = re.sub(r"\.(ipynb|md)", ".html", re.sub(r"^[0-9]+_", "", target))
+    return whole.replace(f"({target})", f"({SITE}{page})")
 
 
 def readme() -> tuple[str, dict[str, bytes]]:
@@ -124,23 +127,33 @@ def readme() -> tuple[str, dict[str, bytes]]:
         pictures = {p.name: p.read_bytes() for p in Path(tmp, "images").iterdir()}
     page = re.sub(r"^(# .*\n)\n> (.*)\n", r"\1\n\2\n", page)
     page = re.sub(r" \[@[^\]]*\]", "", page).replace("](images/", "](docs/images/")
-    return "<!-- Written by docs/stage.py from nbs/index.ipynb: edit the notebook. -->\n\n" + LINK.sub(site_link, page), pictures
+    note = "<!-- Written by docs/stage.py from nbs/index.ipynb: edit the notebook. -->\n\n"
+    return note + LINK.sub(site_link, page), pictures
+
+
+DEMO = """
+## The demo: 8×8 digits
+
+`{command}`: {steps} steps of {batch_size} images for each trained model, width {width}, on {device} with {threads}
+threads (torch {torch}); {seconds:.0f} s in all. One seed; uncertainties are over the 397 held-out images.
+
+{table}
+
+MSE is on the [0, 1] scale. Point and sample answer different questions and are not compared with each other. Bits per
+dimension bound $\\log p(x)$ for every model; deterministic codes (AE, PCA) are noised as is best for the validation
+images, and their decoders bounded as exact Gaussian decoders. One seed of each model says nothing about the spread over
+trainings: differences between rows of the size of their uncertainties are not findings.
+"""
 
 
 def results() -> str:
     "docs/results.md as it should be, from the stored results."
-    run = json.loads((ROOT / "docs" / "results" / "demo.json").read_text())
     from scoreae.evaluation import Value, markdown_table
 
+    run = json.loads((ROOT / "docs" / "results" / "demo.json").read_text())
     rows = [{k: Value(*v) if isinstance(v, list) else v for k, v in row.items()} for row in run["rows"]]
-    head = "---\ntitle: Results\ndescription: Numbers, each with the command that made it.\n---\n\n"
-    return head + "\n".join([
-        "## The demo: 8×8 digits", "",
-        f"`{run['command']}`: {run['steps']} steps of {run['batch_size']} images for each trained model, width {run['width']}, on {run['device']} with {run['threads']} threads (torch {run['torch']}); {run['seconds']:.0f} s in all. One seed; uncertainties are over the 397 held-out images.", "",
-        markdown_table(rows), "",
-        "MSE is on the [0, 1] scale. Point and sample answer different questions and are not compared with each other. Bits per dimension bound $\\log p(x)$ for every model; deterministic codes (AE, PCA) are noised as is best for the validation images, and their decoders bounded as exact Gaussian decoders.", "",
-        "What it says: on images this small, with a training set of 1200, a plain autoencoder is hard to beat. DBAE reconstructs as well, and its weighting, which prefers coarse structure, costs it bits. SAMI spends its code differently: its point estimates are not better than PCA's until the encoder is told the noise level, while its bits per dimension are as good as any.", "",
-    ])
+    head = "---\ntitle: Results\ndescription: Numbers, each with the command that made it.\n---\n"
+    return head + DEMO.format(table=markdown_table(rows), **run)
 
 
 def main(command: str) -> int:

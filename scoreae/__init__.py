@@ -7,15 +7,16 @@ __version__ = "0.1.0"
 
 from scoreae import data
 from scoreae.autoencoder import Autoencoder, Delta
-from scoreae.baselines import AE, PCA
+from scoreae.baselines import AE, PCA, TCVAE, VAE, RandomEncoder
 from scoreae.bounds import Bound
 from scoreae.dbae import DBAE
+from scoreae.diffae import DiffAE
 from scoreae.evaluation import evaluate
 from scoreae.paths import VE, Pinned, VPCosine, VPLinear
 from scoreae.priors import GaussianPrior
 from scoreae.sami import SAMI
 from scoreae.training import fit
-from scoreae.zoo import MODELS, load
+from scoreae.zoo import MODELS, VARIANTS, load, make
 
 __all__ = [
     "AE",
@@ -23,16 +24,22 @@ __all__ = [
     "MODELS",
     "PCA",
     "SAMI",
+    "TCVAE",
+    "VAE",
+    "VARIANTS",
     "VE",
     "Autoencoder",
     "Bound",
     "Delta",
+    "DiffAE",
     "GaussianPrior",
     "Pinned",
+    "RandomEncoder",
     "VPCosine",
     "VPLinear",
     "data",
     "evaluate",
     "fit",
     "load",
+    "make",
 ]

@@ -8,27 +8,33 @@ Docs: https://scoreae.github.io/scoreae/autoencoder.html.md"""
 __all__ = ['FORMAT', 'PATHS', 'Delta', 'Autoencoder', 'write_atomic', 'read_model']
 
 # %% ../nbs/11_autoencoder.ipynb #eb202882
+import functools
 import hashlib
 import inspect
 import json
 import math
 import os
+import re
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path as FilePath
 
 import torch
 from fastcore.basics import patch
+from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
+from torch.distributions.kl import register_kl
 
 from . import paths, samplers
 from .bounds import WEIGHTINGS, Bound, bound_terms, default_gamma_max, noise_levels
-from .core import check_images, in_batches, randn_like, require, require_choice, require_int, require_number, rng, sqnorm
+from .core import check_images, in_batches, randn_like, require, require_choice, require_int, require_number
+from .core import rng, sqnorm
 from .nets import check_shape
-from .priors import GaussianPrior, kl_per_axis, noised
-from .scores import Stats, residual
+from .priors import GaussianPrior, kl_per_axis
+from .scores import LEVELS, Stats, residual
 
 # %% ../nbs/11_autoencoder.ipynb #ccf9c12e
 class Delta(Distribution):
@@ -46,42 +52,80 @@ class Delta(Distribution):
     def variance(self) -> Tensor: return torch.zeros_like(self._mean)
     @property
     def stddev(self) -> Tensor: return torch.zeros_like(self._mean)
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor: return self._mean.expand(*sample_shape, *self._mean.shape)
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        return self._mean.expand(*sample_shape, *self._mean.shape)
     def log_prob(self, value: Tensor) -> Tensor: return torch.where((value == self._mean).all(-1), math.inf, -math.inf)
     def entropy(self) -> Tensor: return torch.full(self.batch_shape, -math.inf)
 
-# %% ../nbs/11_autoencoder.ipynb #6f2ad355
+
+@register_kl(Delta, Distribution)
+def _kl_delta(p: Delta, q: Distribution) -> Tensor:
+    same = (p.mean == q.mean).all(-1) if isinstance(q, Delta) else torch.zeros(p.batch_shape, dtype=torch.bool)
+    return torch.where(same, 0.0, math.inf)
+
+# %% ../nbs/11_autoencoder.ipynb #8040ddb8
+def _plain(value):
+    "A constructor's argument as JSON keeps it: tuples as lists, numpy's scalars as Python's; anything else as it is."
+    if isinstance(value, list | tuple): return [_plain(v) for v in value]
+    scalar = type(value).__module__ == "numpy" and getattr(value, "shape", None) == ()
+    return value.item() if scalar else value
+
+
+def _recording(init: Callable) -> Callable:
+    "The constructor `init`, which also keeps the arguments of the outermost call in `self.config`."
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def wrapped(self, *args, **kw):
+        if "config" not in self.__dict__:
+            bound = signature.bind(self, *args, **kw)
+            bound.apply_defaults()
+            self.__dict__["config"] = {k: _plain(v) for k, v in list(bound.arguments.items())[1:]}
+        init(self, *args, **kw)
+
+    return wrapped
+
+# %% ../nbs/11_autoencoder.ipynb #e9efc68d
 class Autoencoder(nn.Module):
     """The contract. A subclass gives `codes`, `denoiser` and, on a bridge, `endpoint`; everything else is shared.
 
-    `shape` (C, H, W), code size `z_dim`, a `path`; the training loss is E[w/2 ||eps - eps_hat||^2] + kl_weight KL(q || N(0, I))
-    with noise levels and weights w of `weighting`, up to gamma_max. `config` is the subclass's `locals()`, from which its arguments are kept, for saving.
+    `shape` (C, H, W), code size `z_dim`, a `path`; the training loss is E[w/2 ||eps - eps_hat||^2] + kl_weight
+    KL(q || N(0, I)) with noise levels and weights w of `weighting`, up to the SNR gamma_max.
     """
 
     start = "prior"  # of the bound: "prior" for a diffusion, "model" for a bridge
 
-    def __init__(self, shape: Sequence[int], z_dim: int, path: paths.Path, *, weighting: str, kl_weight: float = 0.0, gamma_max: float | None = None, config: dict):
+    def __init_subclass__(cls, **kw):
+        super().__init_subclass__(**kw)
+        if "__init__" in cls.__dict__: cls.__init__ = _recording(cls.__init__)
+
+    def __init__(self, shape: Sequence[int], z_dim: int, path: paths.Path, *, weighting: str, kl_weight: float = 0.0,
+                 gamma_max: float | None = None):
         super().__init__()
         self.shape, self.z_dim = check_shape(shape), require_int(z_dim, "z_dim")
+        require(isinstance(path, paths.Path), "path", path, "a path")
         require_choice(weighting, "weighting", WEIGHTINGS)
-        self.path, self.weighting = path, weighting
-        self.kl_weight = require_number(kl_weight, "kl_weight", 0)
+        self.path, self.weighting, self.kl_weight = path, weighting, require_number(kl_weight, "kl_weight", 0)
         self.gamma_max = default_gamma_max(256) if gamma_max is None else require_number(gamma_max, "gamma_max", 1)
         self.prior, self.trained = GaussianPrior(z_dim), {}
-        self.register_buffer("moments", torch.tensor([0.25, 0.25, 0.0], dtype=torch.float64))  # of x_0, of x_T, mixed
-        self.register_buffer("seen", torch.zeros((), dtype=torch.float64))
-        names = [k for k in inspect.signature(type(self).__init__).parameters if k != "self"]
-        self.config = {k: list(config[k]) if isinstance(config[k], tuple) else config[k] for k in names}
+        self.register_buffer("moments", torch.tensor([0.25, 0.25, 0.0]))  # of x_0, of x_T, mixed
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     @property
     def device(self) -> torch.device: return self.prior.mean.device
     @property
+    def dtype(self) -> torch.dtype: return self.prior.mean.dtype
+    @property
     def gamma_min(self) -> float: return float(self.path.gamma(self.path.T)) if self.start == "prior" else math.exp(-6)
+    @property
+    def span(self) -> tuple[float, float]:
+        "The range of log gamma that the networks are trained on."
+        return max(LEVELS[0], math.log(self.gamma_min)), min(LEVELS[1], math.log(self.gamma_max))
     @property
     def stats(self) -> Stats: return Stats(*self.moments.tolist())
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        "Means (N, z_dim) and standard deviations (N, z_dim), or None if deterministic, of the codes of images; differentiable."
+        "Means (N, z_dim) and standard deviations (N, z_dim), or None if deterministic, of codes; differentiable."
         raise NotImplementedError
     def endpoint(self, z: Tensor) -> Tensor | None:
         "The end x_T (N, C, H, W) of the bridge for codes (N, z_dim), or None for a diffusion."
@@ -89,25 +133,30 @@ class Autoencoder(nn.Module):
     def denoiser(self, z: Tensor, xT: Tensor | None = None) -> Callable[[Tensor, Tensor], Tensor]:
         "The estimate D(x_t, t) of x_0 for codes (N, z_dim) and their endpoints: (N, C, H, W), (N,) to (N, C, H, W)."
         raise NotImplementedError
+    def forward(self, x: Tensor, g: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        "The training loss and its parts, as `loss`: what wrappers of modules call."
+        return self.loss(x, g)
 
-# %% ../nbs/11_autoencoder.ipynb #e9efc68d
+# %% ../nbs/11_autoencoder.ipynb #7c28fb6c
 @patch
-def _codes(self: Autoencoder, x: Tensor) -> tuple[Tensor, Tensor]:
-    "Checked, batched `codes` without gradients; a standard deviation of 0 stands for a deterministic code."
+def _codes(self: Autoencoder, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    "Checked, batched `codes` without gradients."
     check_images(x, self.shape)
 
     def part(xb):
-        mean, std = self.codes(xb.to(self.device))
-        return {"mean": mean.to(x.device), "std": (torch.zeros_like(mean) if std is None else std).to(x.device)}
+        mean, std = self.codes(xb.to(self.device, self.dtype))
+        known = {"mean": mean} if std is None else {"mean": mean, "std": std}
+        return {k: v.to(x.device, self.dtype) for k, v in known.items()}
 
-    with torch.no_grad(): return tuple(in_batches(part, x).values())
+    with torch.no_grad(): out = in_batches(part, x)
+    return out["mean"], out.get("std")
 
 
 @patch
 def posterior(self: Autoencoder, x: Tensor) -> Distribution:
     "q(z | x) for images (N, C, H, W) in [-1, 1]: a diagonal Gaussian, or a `Delta` for a deterministic encoder."
     mean, std = self._codes(x)
-    return Independent(Normal(mean, std), 1) if bool((std > 0).all()) else Delta(mean)
+    return Delta(mean) if std is None else Independent(Normal(mean, std), 1)
 
 
 @patch
@@ -126,11 +175,12 @@ def decode(self: Autoencoder, z: Tensor, mode: str = "point", steps: int = 10, *
     shaped = isinstance(z, Tensor) and z.is_floating_point() and z.ndim == 2 and z.shape[1] == self.z_dim and len(z) > 0
     require(shaped and bool(z.isfinite().all()), "z", z, f"finite codes (N, {self.z_dim})")
     g = rng(seed, self.device)
+    how = {"mode": mode, "eta": eta, "order": order, "grid": grid, "clip": 1.0, "seed": g}
 
     def part(zb):
-        xT = self.endpoint(zb := zb.to(self.device))
-        like = torch.zeros(len(zb), *self.shape, device=self.device)
-        x = samplers.sample(self.denoiser(zb, xT), self.path, like, steps, xT=xT, mode=mode, eta=eta, order=order, grid=grid, clip=1.0, seed=g)
+        xT = self.endpoint(zb := zb.to(self.device, self.dtype))
+        like = torch.zeros(len(zb), *self.shape, device=self.device, dtype=self.dtype)
+        x = samplers.sample(self.denoiser(zb, xT), self.path, like, steps, xT=xT, **how)
         return x.clamp(-1, 1).to(z.device)
 
     with torch.no_grad(): return in_batches(part, z)
@@ -143,43 +193,50 @@ def reconstruct(self: Autoencoder, x: Tensor, mode: str = "point", steps: int = 
 
 
 @patch
-def sample(self: Autoencoder, n: int, steps: int = 25, mode: str = "sample", seed: int | None = 0, **kw) -> Tensor:
+def sample(self: Autoencoder, n: int, steps: int = 25, mode: str = "sample",
+           seed: int | torch.Generator | None = 0, **kw) -> Tensor:
     "`n` images (n, C, H, W) for codes drawn from the model's prior; keywords as in `decode`."
-    require_int(n, "n")
     g = rng(seed, self.device)
-    return self.decode(self.prior.sample(n, g), mode, steps, seed=g, **kw)
+    return self.decode(self.prior.sample(require_int(n, "n"), g), mode, steps, seed=g, **kw)
 
 
 @patch
-def interpolate(self: Autoencoder, x0: Tensor, x1: Tensor, n: int = 8, mode: str = "point", steps: int = 10, seed: int = 0, **kw) -> Tensor:
-    "`n` images (n, C, H, W) on the straight line between the codes of two images (C, H, W), all decoded with the same noise."
-    check_images(torch.as_tensor(x0)[None], self.shape, "x0")
-    check_images(torch.as_tensor(x1)[None], self.shape, "x1")
-    z = self.encode(torch.stack([x0, x1]))
-    line = torch.lerp(z[:1], z[1:], torch.linspace(0, 1, require_int(n, "n"), device=z.device)[:, None])
-    return torch.cat([self.decode(zi[None], mode, steps, seed=seed, **kw) for zi in line])
+def interpolate(self: Autoencoder, x0: Tensor, x1: Tensor, n: int = 8, mode: str = "point", steps: int = 10,
+                seed: int | torch.Generator | None = 0, **kw) -> Tensor:
+    "`n` images on the straight line between the codes of two images (C, H, W), all decoded with the same noise."
+    for name, x in (("x0", x0), ("x1", x1)):
+        require(isinstance(x, Tensor) and x.ndim == 3, name, x, f"one image {self.shape}")
+        check_images(x[None], self.shape, name)
+    z = self.encode(torch.stack([x0, x1.to(x0)]))
+    line = torch.lerp(z[:1], z[1:], torch.linspace(0, 1, require_int(n, "n"), device=z.device, dtype=z.dtype)[:, None])
+    if mode == "point": return self.decode(line, mode, steps, **kw)
+    g = rng(seed)
+    shared = int(torch.randint(2**62, (), generator=g, device=g.device))
+    return torch.cat([self.decode(zi[None], mode, steps, seed=shared, **kw) for zi in line])
 
 # %% ../nbs/11_autoencoder.ipynb #869ee4fe
 @patch
 def observe(self: Autoencoder, x: Tensor, xT: Tensor | None) -> None:
-    "Update the running moments with a batch."
-    end = torch.zeros_like(x) if xT is None else xT.detach()
-    m0, mT, mixed = (float((u.double() * v).mean()) for u, v in ((x, x), (end, end), (x, end)))
-    mT = max(mT, 1e-2 * m0)
-    most = 0.99 * math.sqrt(m0 * mT)
+    "Update the running moments with a batch of images and their endpoints."
+    x = x.detach().double()
+    end = torch.zeros_like(x) if xT is None else xT.detach().double()
+    m0, mT, mixed = (x * x).mean().clamp(min=1e-6), (end * end).mean(), (x * end).mean()
+    mT = torch.maximum(mT, 1e-2 * m0)
+    most = 0.99 * (m0 * mT).sqrt()
     self.seen += 1
-    now = torch.tensor([m0, mT, min(max(mixed, -most), most)], dtype=torch.float64)
-    self.moments.lerp_(now.to(self.moments), max(0.01, 1 / float(self.seen)))
+    now = torch.stack([m0, mT, mixed.clamp(-most, most)]).to(self.moments)
+    self.moments.lerp_(now, (1 / self.seen).clamp(min=0.01).to(self.moments))
 
 
 @patch
-def levels(self: Autoencoder, n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
-    "Noise levels for a training batch: times (n,) and weights (n,)."
+def draw_times(self: Autoencoder, n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
+    "Times (n,) and weights w (n,) for a training batch, stratified over it."
     return noise_levels(self.path, n, self.weighting, g, self.gamma_min, self.gamma_max, self.stats)
 
 
 @patch
-def squared_error(self: Autoencoder, D: Callable, x: Tensor, eps: Tensor, t: Tensor, xT: Tensor | None, g: torch.Generator) -> Tensor:
+def squared_error(self: Autoencoder, D: Callable, x: Tensor, eps: Tensor, t: Tensor, xT: Tensor | None,
+                  g: torch.Generator) -> Tensor:
     "What the loss weighs: ||eps - eps_hat||^2 of every image, (N,)."
     return sqnorm(residual(D, self.path, x, eps, t, xT))
 
@@ -191,52 +248,54 @@ def loss(self: Autoencoder, x: Tensor, g: torch.Generator) -> tuple[Tensor, dict
     z = mean if std is None else mean + std * randn_like(mean, g)
     xT = self.endpoint(z)
     if self.training: self.observe(x, xT)
-    t, w = self.levels(len(x), g)
+    t, w = self.draw_times(len(x), g)
     error = self.squared_error(self.denoiser(z, xT), x, randn_like(x, g), t, xT, g)
     parts = {"denoising": (w.to(error) / 2 * error).mean()}
     if std is not None: parts["rate"] = kl_per_axis(mean, std**2).sum(1).mean()
-    total = parts["denoising"] + self.kl_weight * parts["rate"] if self.kl_weight and std is not None else parts["denoising"]
+    total = parts["denoising"] + self.kl_weight * parts["rate"] if "rate" in parts else parts["denoising"]
     return total, {k: v.detach() for k, v in parts.items()}
 
 # %% ../nbs/11_autoencoder.ipynb #0b9faca1
 @patch
-def distortion_terms(self: Autoencoder, x: Tensor, z: Tensor, gamma_max: float, levels: int | None, n: int, g: torch.Generator) -> dict[str, Tensor]:
+def distortion_terms(self: Autoencoder, x: Tensor, z: Tensor, gamma_max: float, levels: int | None, n: int,
+                     g: torch.Generator) -> dict[str, Tensor]:
     "The costs, in nats, (N,), that bound -log p(x | z)."
-    xT = self.endpoint(z)
-    return bound_terms(self.denoiser(z, xT), self.path, x, self.gamma_min, gamma_max, self.start, xT=xT, levels=levels, n=n, seed=g)
+    xT, ends = self.endpoint(z), (self.gamma_min, gamma_max, self.start)
+    return bound_terms(self.denoiser(z, xT), self.path, x, *ends, xT=xT, levels=levels, n=n, seed=g)
 
 
 @patch
-def bound(self: Autoencoder, x: Tensor, levels: int | None = None, seed: int | None = 0, *, n: int = 16, tau: float | None = None,
-          gamma_max: float | None = None, repeats: int = 2) -> Bound:
+def bound(self: Autoencoder, x: Tensor, levels: int | None = None, seed: int | torch.Generator | None = 0, *,
+          n: int = 16, tau: float | None = None, gamma_max: float | None = None, repeats: int = 2) -> Bound:
     """A lower bound on log p(x), in nats per image, as a `Bound` with every term named.
 
-    `levels` of grey on [-1, 1] makes it a probability (then `.bits_per_dim`); without, a density. `n` noise levels per image
-    and repeat. `tau` is the relative noise of a deterministic code; without it only log p(x | z) is covered.
+    `levels` of grey on [-1, 1] makes it a probability (then `.bits_per_dim`); without, a density. `n` noise levels per
+    image and repeat. `tau` is the relative noise of a deterministic code; without it only log p(x | z) is covered.
     """
-    mean, std = self._codes(x)
-    fixed, prior = not bool((std > 0).any()), self.prior
-    require(tau is None or fixed, "tau", tau, "None: this encoder is stochastic")
-    if tau is not None:
-        std, prior = noised(self.prior, tau)
-        std = std.to(x.device).expand_as(mean)
-    g = rng(seed, self.device)
-    high = gamma_max or (default_gamma_max(levels) if levels else self.gamma_max)
+    (mean, std), prior, covered = self._codes(x), self.prior, True
+    require(tau is None or std is None, "tau", tau, "None: this encoder is stochastic")
+    if tau is not None: std, prior = self.prior.noised(tau)
+    if std is None: std, covered = torch.zeros(()), False
+    if levels is not None: require_int(levels, "levels", low=2, high=65536)
+    high = (default_gamma_max(levels) if levels is not None else self.gamma_max) if gamma_max is None else gamma_max
+    high, n, g = require_number(high, "gamma_max", 0, above=True), require_int(n, "n"), rng(seed, self.device)
 
     def part(xb, mb, sb):
-        xb, mb, sb = (v.to(self.device) for v in (xb, mb, sb))
+        xb, mb, sb = (v.to(self.device, self.dtype) for v in (xb, mb, sb))
         terms = self.distortion_terms(xb, mb + sb * randn_like(mb, g), high, levels, n, g)
-        return terms if fixed and tau is None else {**terms, "rate": prior.kl(mb, sb**2).cpu()}
+        return {**terms, "rate": prior.rate(mb, sb**2).cpu()} if covered else terms
 
-    with torch.no_grad(): runs = [in_batches(part, x, mean, std) for _ in range(require_int(repeats, "repeats", low=2))]
-    return Bound(runs, x[0].numel(), high, levels, "log p(x|z)" if fixed and tau is None else "log p(x)")
+    args, repeats = (x, mean, std.to(mean).expand_as(mean)), require_int(repeats, "repeats", low=2)
+    with torch.no_grad(): runs = [in_batches(part, *args) for _ in range(repeats)]
+    return Bound(runs, x[0].numel(), high, levels, "log p(x)" if covered else "log p(x|z)")
 
 
 @patch
-def choose_noise(self: Autoencoder, x: Tensor, levels: int | None = None, taus: Sequence[float] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8), n: int = 8) -> float | None:
-    "The `tau` with the best bound on validation images (N, C, H, W), for a deterministic code; None for a stochastic one."
-    if bool(self._codes(x[:2])[1].any()): return None
-    return max(taus, key=lambda tau: self.bound(x, levels, tau=tau, n=n).total)
+def choose_noise(self: Autoencoder, x: Tensor, levels: int | None = None,
+                 taus: Sequence[float] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8), n: int = 8) -> dict[str, float]:
+    "Keywords for `bound` that suit validation images (N, C, H, W): the best `tau` of a deterministic code, or none."
+    if self._codes(x[:1])[1] is not None: return {}
+    return {"tau": max(taus, key=lambda tau: self.bound(x, levels, tau=tau, n=n).total)}
 
 
 @patch
@@ -248,16 +307,17 @@ def prepare(self: Autoencoder, x: Tensor) -> None:
 def finish(self: Autoencoder, x: Tensor) -> None:
     "Called once with training images after the last step: fit the prior to their codes, in place."
     mean, std = self._codes(x)
-    self.prior.fit(mean.to(self.device), (std**2).to(self.device))
+    self.prior.fit(mean.to(self.device), (torch.zeros_like(mean) if std is None else std**2).to(self.device))
 
 # %% ../nbs/11_autoencoder.ipynb #8cc004de
 FORMAT = 1
 PATHS = (paths.VPLinear, paths.VPCosine, paths.VE)
 
 
-def write_atomic(file: FilePath, data: bytes) -> None:
+def write_atomic(file: str | os.PathLike, data: bytes) -> None:
     "Write a file beside its final place and move it there in one step; on failure the old file stays."
-    work = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    file = FilePath(file)
+    work = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(work, "wb") as f:
             f.write(data)
@@ -267,49 +327,80 @@ def write_atomic(file: FilePath, data: bytes) -> None:
     finally: work.unlink(missing_ok=True)
 
 
+def _read_config(folder: FilePath) -> dict:
+    "The checked `config.json` of a saved model."
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    found = config.get("format") if isinstance(config, dict) else None
+    known = type(found) is int and found == FORMAT
+    require(known, "folder", f"format {found!r} in {file}", f"a model in format {FORMAT}")
+    complete = {"class", "config", "weights", "sha256"} <= set(config) and isinstance(config["config"], dict)
+    name = config.get("weights")
+    plain = isinstance(name, str) and re.fullmatch(r"model-[0-9a-f]{8}\.safetensors", name)
+    require(complete and plain, "folder", f"{sorted(config)} in {file}", "a complete config.json")
+    return config
+
+
+def _packed(model: Autoencoder) -> tuple[str, bytes, bytes]:
+    "The name of a model's weights' file, the weights, and `config.json`."
+    rich = {k: {"path": type(v).__name__, **asdict(v)} if type(v) in PATHS else v for k, v in model.config.items()}
+    data = safetensors.save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
+    digest = hashlib.sha256(data).hexdigest()
+    config = {"format": FORMAT, "class": type(model).__name__, "config": rich, "trained": model.trained}
+    config |= {"weights": f"model-{digest[:8]}.safetensors", "sha256": digest}
+    try: text = json.dumps(config, indent=1)
+    except (TypeError, ValueError) as e:
+        raise ValueError(f"config: expected arguments and a training record that JSON can keep, got {rich}: {e}") from e
+    return config["weights"], data, (text + "\n").encode()
+
+# %% ../nbs/11_autoencoder.ipynb #5ff4a987
 @patch
 def save(self: Autoencoder, folder: str | os.PathLike) -> None:
     "Write the model to `folder` (`config.json`, `model-*.safetensors`), replacing a model that is there."
-    folder = FilePath(folder)
-    ok = not folder.exists() or (folder.is_dir() and ((folder / "config.json").exists() or not any(folder.iterdir())))
-    require(ok, "folder", str(folder), "a new or empty folder, or one that holds a model")
+    folder = FilePath(folder).expanduser()
+    require(folder.is_dir() or not folder.exists(), "folder", str(folder), "a folder")
+    name, data, config = _packed(self)
+    try: old = _read_config(folder)["weights"] if (folder / "config.json").exists() else name
+    except (ValueError, OSError, RecursionError) as e:
+        raise ValueError(f"folder: expected no config.json, or one of a saved model, got {folder}: {e}") from e
     folder.mkdir(parents=True, exist_ok=True)
-    plain = {k: {"path": type(v).__name__, **asdict(v)} if isinstance(v, paths.Path) else v for k, v in self.config.items()}
-    data = safetensors.save({k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()})
-    digest = hashlib.sha256(data).hexdigest()
-    weights = folder / f"model-{digest[:8]}.safetensors"
-    config = {"format": FORMAT, "class": type(self).__name__, "weights": weights.name, "sha256": digest, "config": plain, "trained": self.trained}
-    write_atomic(weights, data)
-    write_atomic(folder / "config.json", (json.dumps(config, indent=1) + "\n").encode())
-    for old in folder.glob("model-*.safetensors"):
-        if old != weights: old.unlink()
+    write_atomic(folder / name, data)
+    write_atomic(folder / "config.json", config)
+    if old != name: (folder / old).unlink(missing_ok=True)
 
-# %% ../nbs/11_autoencoder.ipynb #428523b6
+# %% ../nbs/11_autoencoder.ipynb #9f43c8e6
 def read_model(folder: str | os.PathLike) -> tuple[dict, dict[str, Tensor]]:
     "The checked configuration and weights of a saved model, or `ValueError` saying what is wrong with the folder."
-    file = FilePath(folder) / "config.json"
+    folder = FilePath(folder).expanduser()
     try:
-        config = json.loads(file.read_text())
-        require(isinstance(config, dict) and config.get("format") == FORMAT, "folder", f"format {dict(config).get('format')!r} in {file}", f"a model in format {FORMAT}")
-        require({"class", "config", "weights", "sha256"} <= set(config), "folder", f"only {sorted(config)} in {file}", "a complete config.json")
-        data = (file.parent / config["weights"]).read_bytes()
-        require(hashlib.sha256(data).hexdigest() == config["sha256"], "folder", f"damaged weights in {file.parent}", "weights that match their checksum")
+        config = _read_config(folder)
+        data = (folder / config["weights"]).read_bytes()
+        whole = hashlib.sha256(data).hexdigest() == config["sha256"]
+        require(whole, "folder", f"damaged weights in {folder}", "weights that match their checksum")
         return config, safetensors.load(data)
-    except (OSError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise ValueError(f"folder: expected a saved model, got {type(e).__name__} for {file.parent}: {e}") from e
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError, RecursionError, SafetensorError) as e:
+        raise ValueError(f"folder: expected a saved model, got {type(e).__name__} for {folder}: {e}") from e
+
+
+def _argument(value):
+    "A constructor's argument from what `config.json` keeps of it."
+    if not (isinstance(value, dict) and "path" in value): return value
+    rest = {k: v for k, v in value.items() if k != "path"}
+    return {c.__name__: c for c in PATHS}[value["path"]](**rest)
 
 
 @patch(cls_method=True)
 def load(cls: Autoencoder, folder: str | os.PathLike) -> Autoencoder:
     "The model saved in `folder`, which must be of this class, on the CPU."
     config, weights = read_model(folder)
-    require(config["class"] == cls.__name__, "folder", f"a saved {config['class']} in {folder}", f"a saved {cls.__name__}")
-    kinds = {c.__name__: c for c in PATHS}
-    rich = lambda v: kinds[v.pop("path")](**v) if isinstance(v, dict) and "path" in v else v
+    kind = config["class"]
+    require(kind == cls.__name__, "folder", f"a saved {kind} in {folder}", f"a saved {cls.__name__}")
     try:
-        model = cls(**{k: rich(v) for k, v in config["config"].items()})
-        model.load_state_dict(weights)
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+            model = cls(**{k: _argument(v) for k, v in config["config"].items()})
+            model.load_state_dict({k: v.clone() for k, v in weights.items()}, assign=True)
     except (TypeError, KeyError, AttributeError, RuntimeError) as e:
-        raise ValueError(f"folder: expected the arguments and weights of a {cls.__name__}, got {type(e).__name__} for {folder}: {e}") from e
+        got = f"{type(e).__name__} for {folder}: {e}"
+        raise ValueError(f"folder: expected the arguments and weights of a {cls.__name__}, got {got}") from e
     model.trained = config.get("trained", {})
     return model.eval()

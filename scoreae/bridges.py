@@ -13,13 +13,13 @@ from torch import Tensor
 from .core import bcast, require
 from .paths import Path, Pinned
 
-# %% ../nbs/04_bridges.ipynb #b5a17d67
+# %% ../nbs/04_bridges.ipynb #38250212
 def doob(path: Pinned, x: Tensor, t: Tensor, xT: Tensor) -> Tensor:
     "grad_x log q(x_T | x_t = x) of the unpinned process, the pull of the end: (N, ...), times in [0, T), to (N, ...)."
     require(isinstance(path, Pinned), "path", path, "a pinned path")
     base = path.base
-    stiff = base.alpha(t) * path.coefs(t).b / base.gamma(base.T)  # sigma^2 gamma / SNR_T, finite at t = 0
-    return (bcast(base.alpha(t) / base.alpha(base.T), x) * xT - x) / bcast(stiff, x)
+    delta = base.alpha(t) * path.coefs(t).b / base.gamma(base.T)  # sigma^2 gamma / SNR_T, finite at t = 0
+    return (bcast(base.alpha(t) / base.alpha(base.T), x) * xT - x) / bcast(delta, x)
 
 # %% ../nbs/04_bridges.ipynb #77c8e1d0
 def score_from_x0(path: Path, x_t: Tensor, t: Tensor, x0: Tensor, xT: Tensor | None = None) -> Tensor:

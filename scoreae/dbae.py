@@ -1,4 +1,4 @@
-"""A bridge whose end is decoded from the code: the code is the only way in, and the walk back starts from an image.
+"""A bridge whose end is decoded from the code: the walk back starts at an image that depends on z, not at noise.
 
 Docs: https://scoreae.github.io/scoreae/dbae.html.md"""
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .autoencoder import Autoencoder
-from .core import require, require_choice
+from .core import require, require_choice, require_int
 from .nets import HalfUNet, ImageDecoder, UNet
 from .paths import VE, Path, Pinned, VPLinear
 from .scores import Denoiser
@@ -26,24 +26,28 @@ CONDITIONS = ("both", "xT", "z")
 class DBAE(Autoencoder):
     """Diffusion Bridge AutoEncoder (Kim et al., ICLR 2025): the end of a bridge is decoded from the code.
 
-    `path` "vp" (VPLinear(0.1, 2.0)), "ve" (sigma 80) or an unpinned `Path`; `stochastic` encoder or not; the denoiser's
-    `condition` "both", "xT" or "z". `kl_weight` weighs KL(q(z|x) || N(0, I)) of a stochastic encoder.
+    `path` "vp" (VPLinear(0.1, 2.0)), "ve" (sigma 80) or an unpinned `Path`; `stochastic` encoder or not; `condition`
+    is what the denoiser is told, "both", "xT" or "z". `kl_weight` weighs KL(q(z|x) || N(0, I)) of a stochastic encoder.
     """
 
     start = "model"
 
-    def __init__(self, shape: Sequence[int], z_dim: int, *, width: int = 32, encoder_width: int | None = None, path: str | Path = "vp",
-                 stochastic: bool = False, condition: str = "both", kl_weight: float = 0.0, weighting: str = "edm", gamma_max: float | None = None):
+    def __init__(self, shape: Sequence[int], z_dim: int, *, width: int = 32, encoder_width: int | None = None,
+                 path: str | Path = "vp", stochastic: bool = False, condition: str = "both", kl_weight: float = 0.0,
+                 weighting: str = "edm", gamma_max: float | None = None):  # fmt: skip
         base = {"vp": VPLinear(0.1, 2.0), "ve": VE(80.0)}.get(path) if isinstance(path, str) else path
-        require(isinstance(base, Path) and not isinstance(base, Pinned), "path", path, "'vp', 've' or an unpinned path")
-        super().__init__(shape, z_dim, Pinned(base), weighting=weighting, kl_weight=kl_weight, gamma_max=gamma_max, config=locals())
+        known = isinstance(base, Path) and not isinstance(base, Pinned)
+        require(known, "path", path, "'vp', 've' or an unpinned path")
+        super().__init__(shape, z_dim, Pinned(base), weighting=weighting, kl_weight=kl_weight, gamma_max=gamma_max)
+        require_choice(stochastic, "stochastic", (False, True))
         require_choice(condition, "condition", CONDITIONS)
-        require(stochastic or not kl_weight, "kl_weight", kl_weight, "0 for a deterministic encoder, whose KL is infinite")
-        self.stochastic, self.condition = stochastic, condition
-        small = encoder_width or max(8, width // 2)
+        require(stochastic or not kl_weight, "kl_weight", kl_weight, "0 for a deterministic encoder, of infinite rate")
+        self.stochastic, self.condition, width = stochastic, condition, require_int(width, "width")
+        small = max(8, width // 2) if encoder_width is None else require_int(encoder_width, "encoder_width")
         self.encoder_net = HalfUNet(self.shape, z_dim * (1 + stochastic), small)
         self.endpoint_net = ImageDecoder(self.shape, z_dim, small)
-        self.net = UNet(self.shape, width, z_dim=0 if condition == "xT" else z_dim, extra=0 if condition == "z" else self.shape[0])
+        told = {"z_dim": 0 if condition == "xT" else z_dim, "extra": 0 if condition == "z" else self.shape[0]}
+        self.net = UNet(self.shape, width, **told)
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         out = self.encoder_net(x)
@@ -55,4 +59,5 @@ class DBAE(Autoencoder):
 
     def denoiser(self, z: Tensor, xT: Tensor) -> Denoiser:
         told = {"z": None if self.condition == "xT" else z, "extra": None if self.condition == "z" else xT}
-        return Denoiser(self.path, lambda x, level: self.net(x, level, **told), "edm", self.stats, xT)
+        F = lambda x, level: self.net(x, level, **told)
+        return Denoiser(self.path, F, "edm", self.stats, xT, span=self.span)

@@ -19,10 +19,12 @@ import matplotlib.style
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from .autoencoder import Autoencoder, write_atomic
-from .core import check_images, require, require_int
+from .core import check_images, require, require_int, require_number
+from .evaluation import columns
 from .training import Fit
 
 # %% ../nbs/27_explore.ipynb #53b393a9
@@ -39,16 +41,17 @@ class Plot(Figure):
 
 def picture(x: Tensor) -> np.ndarray:
     "An image (C, H, W) in [-1, 1] as an array for plotting in [0, 1]: (H, W) if grey, (H, W, 3) if colour."
-    x = ((x.detach().cpu().float() + 1) / 2).clamp(0, 1)
     require(x.ndim == 3 and x.shape[0] in (1, 3), "x", x, "an image (1 or 3, H, W)")
+    x = ((x.detach().cpu().float() + 1) / 2).clamp(0, 1)
     return x[0].numpy() if x.shape[0] == 1 else x.permute(1, 2, 0).numpy()
 
 
 def plot_rows(rows: dict[str, Tensor], title: str = "", size: float = 0.55) -> Plot:
-    "One labelled row of images for each entry: {label: (N, C, H, W) in [-1, 1]}."
-    n = max(len(x) for x in rows.values())
+    "One labelled row of images of `size` inches for each entry: {label: (N, C, H, W) in [-1, 1]}."
+    require(len(rows) > 0, "rows", rows, "at least one row")
+    n, text = max(len(x) for x in rows.values()), 0.08 * max(len(label) for label in rows)  # inches for the labels
     with matplotlib.style.context("scoreae.paper"):
-        fig = Plot(figsize=(1.3 + n * size, 0.25 + len(rows) * size + 0.25 * bool(title)))
+        fig = Plot(figsize=(0.2 + text + n * size, 0.25 + len(rows) * size + 0.25 * bool(title)))
         grid = fig.subplots(len(rows), n, squeeze=False, gridspec_kw={"wspace": 0.05, "hspace": 0.05})
         for axes, (label, images) in zip(grid, rows.items(), strict=True):
             for ax in axes: ax.set_axis_off()
@@ -58,11 +61,15 @@ def plot_rows(rows: dict[str, Tensor], title: str = "", size: float = 0.55) -> P
     return fig
 
 # %% ../nbs/27_explore.ipynb #11615d3d
-def traverse(model: Autoencoder, x: Tensor, axes: int = 3, n: int = 7, span: float = 2.0, steps: int = 10) -> dict[str, Tensor]:
-    "Rows {axis: (n, C, H, W)} of one image (C, H, W) moved +-`span` prior deviations along the `axes` axes that change it most."
+def traverse(model: Autoencoder, x: Tensor, axes: int = 3, n: int = 7, span: float = 2.0,
+             steps: int = 10) -> dict[str, Tensor]:
+    """Rows {axis: (n, C, H, W)} of one image (C, H, W), moved along the `axes` axes of its code that change it most.
+
+    Each goes from -`span` to +`span` standard deviations of the model's prior, around the image's own code.
+    """
     check_images(x[None], model.shape)
     z, std = model.encode(x[None]), model.prior.std.to(x.device)
-    move = torch.diag(std * span)
+    move = torch.diag(std * require_number(span, "span", 0, above=True))
     low, high = model.decode(z - move, steps=steps), model.decode(z + move, steps=steps)
     change = (high - low).flatten(1).square().sum(1)
     best = change.argsort(descending=True)[: require_int(axes, "axes")].tolist()
@@ -71,21 +78,25 @@ def traverse(model: Autoencoder, x: Tensor, axes: int = 3, n: int = 7, span: flo
 
 # %% ../nbs/27_explore.ipynb #f274f756
 def plot_losses(fits: dict[str, Fit], title: str = "Training loss, relative to its first value") -> Plot:
-    "Training losses of several fits on one logarithmic axis, each divided by its first value (losses of models do not compare)."
+    "Training losses of several fits on a logarithmic axis, each divided by its first value: their units differ."
     with matplotlib.style.context("scoreae.paper"):
         fig = Plot(figsize=(6, 2.8))
         ax = fig.subplots()
         for (name, run), style in zip(fits.items(), ["-", "--", "-.", ":"] * len(fits), strict=False):
-            if run.history: ax.plot([h["step"] for h in run.history], [h["loss"] / run.history[0]["loss"] for h in run.history], style, label=name)
+            losses = [h["loss"] for h in run.history]
+            if losses: ax.plot([h["step"] for h in run.history], [v / losses[0] for v in losses], style, label=name)
         ax.set(xlabel="step", ylabel="loss / first loss", yscale="log", title=title)
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.minorticks_off()
         ax.legend()
     return fig
 
 # %% ../nbs/27_explore.ipynb #e7e4a11b
 STYLE = """
-body{font:16px/1.55 system-ui,sans-serif;color:#1a1a1a;max-width:60rem;margin:2rem auto;padding:0 1.2rem}
+body{font:16px/1.55 system-ui,sans-serif;color:#1a1a1a;max-width:72rem;margin:2rem auto;padding:0 1.2rem}
 h1{font-size:1.7rem;margin-bottom:.2rem}h2{font-size:1.2rem;margin:2.2rem 0 .4rem}
-p{max-width:46rem}img{max-width:100%;display:block;margin:.6rem 0}
+p{max-width:48rem}img{max-width:100%;display:block;margin:.6rem 0}
 table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}
 th,td{padding:.3rem .7rem;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}footer{color:#666;font-size:.85rem;margin-top:3rem}
@@ -94,22 +105,27 @@ th:first-child,td:first-child{text-align:left}footer{color:#666;font-size:.85rem
 
 def html_table(rows: Sequence[dict]) -> str:
     "Rows (one dictionary each) as an HTML table; missing entries are left empty."
-    names = list(dict.fromkeys(k for row in rows for k in row))
+    names = columns(rows)
     line = lambda tag, cells: "<tr>" + "".join(f"<{tag}>{html.escape(str(c))}</{tag}>" for c in cells) + "</tr>"
-    return "<table>" + line("th", names) + "".join(line("td", [row.get(k, "") for k in names]) for row in rows) + "</table>"
+    body = "".join(line("td", [row.get(k, "") for k in names]) for row in rows)
+    return f"<table>{line('th', names)}{body}</table>"
 
 
 def html_figure(fig: Plot, alt: str) -> str:
     "A figure as an <img> element that holds its own PNG data, at twice the screen resolution."
-    return f'<img alt="{html.escape(alt)}" width="{int(fig.get_size_inches()[0] * 100)}" src="data:image/png;base64,{base64.b64encode(fig.png(200)).decode()}">'
+    width, pixels = int(fig.get_size_inches()[0] * 100), base64.b64encode(fig.png(200)).decode()
+    return f'<img alt="{html.escape(alt)}" width="{width}" src="data:image/png;base64,{pixels}">'
 
 
-def write_report(file: str | os.PathLike, title: str, intro: str, sections: Sequence[tuple[str, str, Plot | Sequence[dict]]], note: str = "") -> None:
+def write_report(file: str | os.PathLike, title: str, intro: str,
+                 sections: Sequence[tuple[str, str, Plot | Sequence[dict]]], note: str = "") -> None:
     "Write a self-contained HTML page: sections of (heading, text, figure or table rows)."
     parts = [f"<h1>{html.escape(title)}</h1><p>{html.escape(intro)}</p>"]
     for heading, text, content in sections:
         body = html_figure(content, heading) if isinstance(content, Plot) else html_table(content)
         parts.append(f"<h2>{html.escape(heading)}</h2><p>{html.escape(text)}</p>{body}")
-    page = f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>{html.escape(title)}</title><style>{STYLE}</style>"
+    meta = "<meta charset=utf-8><meta name=viewport content='width=device-width'>"
+    head = f"<!doctype html><html lang=en>{meta}<title>{html.escape(title)}</title><style>{STYLE}</style>"
     Path(file).parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(Path(file), (page + "".join(parts) + f"<footer>{html.escape(note)}</footer></html>\n").encode())
+    page = head + "".join(parts) + f"<footer>{html.escape(note)}</footer></html>\n"
+    write_atomic(Path(file), page.encode())

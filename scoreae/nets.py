@@ -31,7 +31,10 @@ class LevelEmbedding(nn.Module):
         return self.net(torch.cat([angle.cos(), angle.sin()], 1))
 
 # %% ../nbs/10_nets.ipynb #cd2ca95f
-def _norm(channels: int) -> nn.GroupNorm: return nn.GroupNorm(math.gcd(8, channels), channels)
+def _norm(channels: int) -> nn.GroupNorm:
+    "Normalisation over at most 32 groups of eight channels or more: on a 1x1 map, a group is still several numbers."
+    most = min(32, max(1, channels // 8))
+    return nn.GroupNorm(max(k for k in range(1, most + 1) if channels % k == 0), channels)
 
 
 def _conv(cin: int, cout: int, size: int = 3) -> nn.Conv2d: return nn.Conv2d(cin, cout, size, padding=size // 2)
@@ -78,13 +81,14 @@ class UNet(nn.Module):
 
     def __init__(self, shape: Sequence[int], width: int = 32, z_dim: int = 0, extra: int = 0):
         super().__init__()
-        (channels, _, _), emb = check_shape(shape), 4 * width
+        (channels, _, _), emb = check_shape(shape), 4 * require_int(width, "width")
         widths = [width * min(2**i, 4) for i in range(resolutions(shape))]
         self.embed, self.code = LevelEmbedding(emb), nn.Linear(z_dim, emb) if z_dim else None
         self.stem = _conv(channels + extra, width)
         self.down = nn.ModuleList(ResBlock(a, b, emb) for a, b in zip([width, *widths], widths, strict=False))
         self.middle = ResBlock(widths[-1], widths[-1], emb)
-        self.up = nn.ModuleList(ResBlock(a + b, b, emb) for a, b in zip([widths[-1], *widths[:0:-1]], widths[::-1], strict=False))
+        ups = zip([widths[-1], *widths[:0:-1]], widths[::-1], strict=True)
+        self.up = nn.ModuleList(ResBlock(a + b, b, emb) for a, b in ups)
         self.head = nn.Sequential(_norm(width), nn.SiLU(), _zero(_conv(width, channels)))
 
     def forward(self, x: Tensor, level: Tensor, z: Tensor | None = None, extra: Tensor | None = None) -> Tensor:
@@ -105,14 +109,15 @@ class HalfUNet(nn.Module):
 
     def __init__(self, shape: Sequence[int], out: int, width: int = 16, levels: bool = False):
         super().__init__()
-        channels, height, wide = check_shape(shape)
-        n, emb = resolutions(shape), 4 * width if levels else 0
+        (channels, height, wide), width = check_shape(shape), require_int(width, "width")
+        n, emb = resolutions(shape), 4 * width * bool(levels)
         widths = [width * min(2**i, 4) for i in range(n)]
         self.embed = LevelEmbedding(emb) if levels else None
         self.stem = _conv(channels, width)
         self.down = nn.ModuleList(ResBlock(a, b, emb) for a, b in zip([width, *widths], widths, strict=False))
         side = lambda s: math.ceil(s / 2 ** (n - 1))
-        self.norm, self.head = _norm(widths[-1]), nn.Linear(widths[-1] * side(height) * side(wide), require_int(out, "out"))
+        flat = widths[-1] * side(height) * side(wide)
+        self.norm, self.head = _norm(widths[-1]), nn.Linear(flat, require_int(out, "out"))
 
     def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
         h, emb = self.stem(x), None if self.embed is None else F.silu(self.embed(level))
@@ -125,8 +130,7 @@ class ImageDecoder(nn.Module):
 
     def __init__(self, shape: Sequence[int], z_dim: int, width: int = 16):
         super().__init__()
-        channels, height, wide = check_shape(shape)
-        n = resolutions(shape)
+        (channels, height, wide), n, width = check_shape(shape), resolutions(shape), require_int(width, "width")
         self.sizes = [(math.ceil(height / 2**i), math.ceil(wide / 2**i)) for i in range(n)][::-1]
         widths = [width * min(2**i, 4) for i in range(n)][::-1]
         self.first = nn.Linear(require_int(z_dim, "z_dim"), widths[0] * self.sizes[0][0] * self.sizes[0][1])
@@ -144,7 +148,8 @@ class MLP(nn.Module):
 
     def __init__(self, dim: int, width: int = 128, depth: int = 3, z_dim: int = 0, out: int | None = None):
         super().__init__()
-        self.embed, self.code = LevelEmbedding(width), nn.Linear(z_dim, width) if z_dim else None
+        require_int(depth, "depth", low=0)
+        self.embed, self.code = LevelEmbedding(require_int(width, "width")), nn.Linear(z_dim, width) if z_dim else None
         self.first = nn.Linear(require_int(dim, "dim"), width)
         self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(depth))
         self.films = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(depth))

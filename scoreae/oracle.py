@@ -1,4 +1,4 @@
-"""A closed-form world: Gaussian and Gaussian-mixture data whose noisy marginals, scores, posteriors, denoisers and bounds are known exactly.
+"""A closed-form world: Gaussian and Gaussian-mixture data whose noisy marginals, scores, posteriors, denoisers and codes are known exactly.
 
 Docs: https://scoreae.github.io/scoreae/oracle.html.md"""
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .core import bcast, require, rng, sqnorm
+from .core import bcast, require, require_int, rng, sqnorm
 from .paths import Path, as_time
 
 # %% ../nbs/02_oracle.ipynb #850525b3
@@ -25,8 +25,9 @@ class Mixture:
 
     def __init__(self, weights: Tensor, means: Tensor, covs: Tensor):
         self.weights, self.means, self.covs = (torch.as_tensor(v, dtype=torch.float64) for v in (weights, means, covs))
-        require(bool((self.weights > 0).all()) and abs(float(self.weights.sum()) - 1) < 1e-9, "weights", weights, "positive, summing to 1")
         K, d = self.means.shape
+        proper = bool((self.weights > 0).all()) and abs(float(self.weights.sum()) - 1) < 1e-9
+        require(proper and self.weights.shape == (K,), "weights", weights, f"{K} positive numbers that sum to 1")
         require(self.covs.shape == (K, d, d), "covs", self.covs, f"shape {(K, d, d)}")
         self.vals, self.vecs = torch.linalg.eigh(self.covs)  # (K, d), (K, d, d)
         self.vals = self.vals.clamp(min=0)
@@ -36,22 +37,26 @@ class Mixture:
     def dim(self) -> int: return self.means.shape[1]
 
     def sample(self, n: int, seed=None) -> Tensor:
+        "`n` independent draws, (n, d)."
         g = rng(seed)
         k = torch.multinomial(self.weights, n, replacement=True, generator=g)
-        z = torch.randn(n, self.dim, generator=g, dtype=torch.float64) * self.vals[k].sqrt()
-        return self.means[k] + torch.einsum("ni,ndi->nd", z, self.vecs[k])
+        w = torch.randn(n, self.dim, generator=g, dtype=torch.float64) * self.vals[k].sqrt()
+        return self.means[k] + torch.einsum("ni,ndi->nd", w, self.vecs[k])
 
-    def update(self, eta: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        "Posterior after a pull `eta` (N, d) of precision `gamma` (N,) or (): log-weights (N, K), means and variances (N, K, d) in eigenbases."
-        e = torch.einsum("nd,kdi->nki", eta, self.vecs)
+    def update(self, nu: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Posterior after a likelihood exp(nu x - gamma x^2 / 2), `nu` (N, d), `gamma` (N,) or ().
+
+        Log-weights (N, K), and means and variances (N, K, d) in the components' eigenbases.
+        """
+        e = torch.einsum("nd,kdi->nki", nu, self.vecs)
         g = bcast(as_time(gamma), e)
         m, l, den = self.rotated, self.vals, 1 + self.vals * g
         evidence = (-0.5 * den.log() + (2 * m * e + l * e**2 - g * m**2) / (2 * den)).sum(-1)
         return torch.log_softmax(self.weights.log() + evidence, -1), (m + l * e) / den, (l / den).expand_as(e)
 
-    def denoise(self, eta: Tensor, gamma: Tensor) -> Tensor:
-        "Posterior mean E[x_0 | eta, gamma], shape (N, d)."
-        logw, m, _ = self.update(eta, gamma)
+    def denoise(self, nu: Tensor, gamma: Tensor) -> Tensor:
+        "Posterior mean E[x_0 | nu, gamma], shape (N, d)."
+        logw, m, _ = self.update(nu, gamma)
         return torch.einsum("nk,nki,kdi->nd", logw.exp(), m, self.vecs)
 
 # %% ../nbs/02_oracle.ipynb #c4145a3b
@@ -62,7 +67,7 @@ def gaussian(mean: Tensor, cov: Tensor) -> Mixture:
 
 
 def log_density(data: Mixture, x: Tensor) -> Tensor:
-    "log p(x) in nats, for x of shape (N, d)."
+    "log p(x) in nats, for x of shape (N, d); the covariances must be positive definite."
     diff = torch.einsum("nkd,kdi->nki", x[:, None] - data.means, data.vecs)
     logs = -0.5 * (diff**2 / data.vals + torch.log(2 * torch.pi * data.vals)).sum(-1)
     return torch.logsumexp(data.weights.log() + logs, -1)
@@ -79,13 +84,17 @@ def score(data: Mixture, x: Tensor) -> Tensor:
         x = x.detach().requires_grad_()
         return torch.autograd.grad(log_density(data, x).sum(), x)[0]
 
-# %% ../nbs/02_oracle.ipynb #418f1534
+# %% ../nbs/02_oracle.ipynb #8fdb31a0
 def denoiser(data: Mixture, path: Path, xT: Tensor | None = None) -> Callable[[Tensor, Tensor], Tensor]:
-    "The exact denoiser D(x_t, t) = E[x_0 | x_t] along `path` (given the endpoint `xT` on a bridge): (N, d), (N,) or () to (N, d)."
+    """The exact denoiser D(x_t, t) = E[x_0 | x_t], a function of (N, d) and times (N,) or () in (0, T].
+
+    On a bridge it is given the endpoint `xT` too, (N, d) or (1, d), and `data` is the law of x_0 given that endpoint.
+    """
 
     def D(x_t: Tensor, t: Tensor) -> Tensor:
-        y = x_t.double() if xT is None else x_t.double() - bcast(path.coefs(t).a, x_t.double()) * xT
-        return data.denoise(bcast(path.tilt(t), y) * y, path.gamma(t)).to(x_t)
+        x = x_t.double()
+        if xT is not None: x = x - bcast(path.coefs(t).a, x) * xT
+        return data.denoise(bcast(path.tilt(t), x) * x, path.gamma(t)).to(x_t)
 
     return D
 
@@ -97,38 +106,45 @@ def matrix_root(C: Tensor) -> Tensor:
 
 
 class GaussianWorld:
-    """Gaussian data with a linear-Gaussian code: x_0 ~ N(mu, Sigma), z | x_0 ~ N(A x_0 + b, S); all exact, in float64.
+    """Gaussian data with a linear-Gaussian code: x_0 ~ N(mu, Sigma), z | x_0 ~ N(A x_0 + offset, Psi); exact, float64.
 
-    `mu` (d,), `Sigma` (d, d), `A` (k, d), `b` (k,), `S` (k, k), which may be 0 (a deterministic code).
+    `mu` (d,), `Sigma` (d, d), `A` (k, d), `offset` (k,), `Psi` (k, k), which may be 0 (a deterministic code).
     """
 
-    def __init__(self, mu: Tensor, Sigma: Tensor, A: Tensor, b: Tensor, S: Tensor):
-        self.mu, self.Sigma, self.A, self.b, self.S = (torch.as_tensor(v, dtype=torch.float64) for v in (mu, Sigma, A, b, S))
+    def __init__(self, mu: Tensor, Sigma: Tensor, A: Tensor, offset: Tensor, Psi: Tensor):
+        given = (torch.as_tensor(v, dtype=torch.float64) for v in (mu, Sigma, A, offset, Psi))
+        self.mu, self.Sigma, self.A, self.offset, self.Psi = given
         self.data = gaussian(self.mu, self.Sigma)
-        self.Q = self.A @ self.Sigma @ self.A.T + self.S
+        self.Q = self.A @ self.Sigma @ self.A.T + self.Psi
         self.gain = torch.linalg.solve(self.Q, self.A @ self.Sigma).T
-        self.x_given_z = gaussian(torch.zeros_like(self.mu), self.Sigma - self.gain @ self.A @ self.Sigma)  # up to its mean
+        left = self.Sigma - self.gain @ self.A @ self.Sigma
+        self.x_given_z = gaussian(torch.zeros_like(self.mu), left)  # the law of x_0 given z, minus its mean
 
-    def encode(self, x0: Tensor) -> Tensor: return x0 @ self.A.T + self.b
-    def mean_given_z(self, z: Tensor) -> Tensor: return self.mu + (z - self.encode(self.mu)) @ self.gain.T
+    def encode(self, x0: Tensor) -> Tensor:
+        "Mean of q(z | x_0): (N, d) to (N, k)."
+        return x0 @ self.A.T + self.offset
+
+    def mean_given_z(self, z: Tensor) -> Tensor:
+        "E[x_0 | z]: (N, k) to (N, d)."
+        return self.mu + (z - self.encode(self.mu)) @ self.gain.T
 
     def draw(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         "Map standard normal `w`, (N, 2d + k), to clean images, noise and codes, (N, d), (N, d), (N, k): an affine map."
-        d, k = self.data.dim, len(self.b)
+        d, k = self.data.dim, len(self.offset)
         x0 = self.mu + w[:, :d] @ matrix_root(self.Sigma).T
-        return x0, w[:, d : 2 * d], self.encode(x0) + w[:, 2 * d : 2 * d + k] @ matrix_root(self.S).T
+        return x0, w[:, d : 2 * d], self.encode(x0) + w[:, 2 * d : 2 * d + k] @ matrix_root(self.Psi).T
 
     def code_given_noisy(self, path: Path, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        "Mean (N, k) and covariance (k, k) of q(z | x_t) at one time t (a diffusion), and dE[x_0|x_t]/dx_t (d, d)."
+        "Mean (N, k), covariance (k, k) of q(z | x_t) at one time t of a diffusion, and dE[x_0|x_t]/dx_t (d, d)."
         _, mean, var = self.data.update(bcast(path.tilt(t), x_t) * x_t, path.gamma(t))
         vecs = self.data.vecs[0]
         P = vecs @ torch.diag(var[0, 0]) @ vecs.T
-        return self.encode(mean[:, 0] @ vecs.T), self.S + self.A @ P @ self.A.T, path.tilt(t) * P
+        return self.encode(mean[:, 0] @ vecs.T), self.Psi + self.A @ P @ self.A.T, path.tilt(t) * P
 
     def guidance(self, path: Path, x_t: Tensor, t: Tensor, z: Tensor) -> Tensor:
-        "The exact guidance, grad of log q(z | x_t) with respect to x_t, at one time t: (N, d)."
-        m, V, J = self.code_given_noisy(path, x_t, t)
-        return torch.linalg.solve(V, (z - m).T).T @ self.A @ J
+        "The exact guidance, grad of log q(z | x_t) with respect to x_t, at one time t of a diffusion: (N, d)."
+        m, V, slope = self.code_given_noisy(path, x_t, t)
+        return torch.linalg.solve(V, (z - m).T).T @ self.A @ slope
 
     def denoiser(self, path: Path, z: Tensor, xT: Tensor | None = None) -> Callable[[Tensor, Tensor], Tensor]:
         "D(x_t, t) = E[x_0 | x_t, z] (with a bridge's `xT`, (N, d), which tells nothing beyond z)."
@@ -136,14 +152,18 @@ class GaussianWorld:
 
         def D(x_t: Tensor, t: Tensor) -> Tensor:
             a, b, _ = (bcast(k, x_t) for k in path.coefs(t))
-            y = x_t - b * m if xT is None else x_t - a * xT - b * m  # noisy x_0 - m
-            return m + self.x_given_z.denoise(bcast(path.tilt(t), y) * y, path.gamma(t))
+            x = x_t - b * m if xT is None else x_t - a * xT - b * m  # a noisy x_0 - m
+            return m + self.x_given_z.denoise(bcast(path.tilt(t), x) * x, path.gamma(t))
 
         return D
 
 # %% ../nbs/02_oracle.ipynb #d625fd2d
 def expected_sqnorm(fn: Callable[[Tensor], Tensor], dim: int) -> Tensor:
-    "E||fn(w)||^2 for w ~ N(0, I_dim), exactly, for an affine `fn`: (N, dim) to (N, m)."
-    probes = torch.cat([torch.zeros(1, dim), torch.eye(dim)]).double()
-    r = fn(probes)
-    return sqnorm(r[:1])[0] + sqnorm(r[1:] - r[:1]).sum()
+    "E||fn(w)||^2 for w ~ N(0, I_dim), exactly, for an affine `fn`, (N, dim) to (N, m); ValueError if it is not affine."
+    probe = torch.randn(1, require_int(dim, "dim"), generator=rng(0), dtype=torch.float64)
+    r = fn(torch.cat([torch.zeros(1, dim).double(), torch.eye(dim).double(), probe])).flatten(1)
+    origin, columns = r[:1], r[1:-1] - r[:1]
+    off = float((origin + probe @ columns - r[-1:]).abs().max())
+    affine = off <= 1e-6 * (1 + float(r.abs().max()))
+    require(affine, "fn", f"an error of {off:.1e} at a random point", "an affine function")
+    return sqnorm(origin)[0] + sqnorm(columns).sum()

@@ -34,8 +34,8 @@ def as_time(t: float | Tensor) -> Tensor:
 class Path:
     """x_t = a x_T + b x_0 + c eps for times in [0, T], driven by dx = f x dt + g dw.
 
-    Times may have any shape, answers are float64. A path gives `coefs(t)`, `gamma(t)` = b^2 / c^2 and its derivative `dgamma(t)`, the inverse `t_of_gamma(gamma)`,
-    `tilt(t)` = b / c^2, `f(t)`, `g2(t)` = g^2, the end `T`, and `vp`.
+    Times may have any shape, answers are float64. A path gives `coefs(t)`, `gamma(t)` = b^2 / c^2 and its derivative
+    `dgamma(t)`, the inverse `t_of_gamma(gamma)`, `tilt(t)` = b / c^2, `f(t)`, `g2(t)` = g^2, the end `T`, and `vp`.
     """
 
     vp: ClassVar[bool] = True  # variance preserving (alpha^2 + sigma^2 = 1), or exploding (alpha = 1)
@@ -109,7 +109,7 @@ class VPLinear(Diffusion):
 # %% ../nbs/01_paths.ipynb #285f7a1f
 @dataclass(frozen=True)
 class VPCosine(Diffusion):
-    "VP path, alpha = cos, sigma = sin of an angle linear in t on [0, 1], to log-SNR `logsnr_T` (Nichol & Dhariwal 2021)."
+    "VP path, alpha = cos, sigma = sin of an angle linear in t, with log-SNR `logsnr_T` at 1 (Nichol & Dhariwal 2021)."
 
     logsnr_T: float = -10.0
 
@@ -144,14 +144,15 @@ class VE(Diffusion):
 # %% ../nbs/01_paths.ipynb #4a05e86e
 @dataclass(frozen=True)
 class Pinned(Path):
-    "The bridge of the diffusion `base`, which ends at a given x_T: gamma = SNR_t - SNR_T. `f`, `g2` are those of `base`."
+    "The bridge of the diffusion `base`, ending at a given x_T: gamma = SNR_t - SNR_T. `f`, `g2` are those of `base`."
 
     base: Diffusion
 
     def __post_init__(self):
         require(isinstance(self.base, Diffusion), "base", self.base, "a diffusion")
         least, last = torch.finfo(torch.float64).eps, float(self.base.gamma(self.base.T))
-        require(last > least, "base", f"SNR_T = {last:.1e}", f"SNR_T > {least:.1e}, below which a pin changes nothing")
+        enough = f"SNR_T > {least:.1e}, below which a pin changes nothing"
+        require(last > least, "base", f"SNR_T = {last:.1e}", enough)
 
     @property
     def T(self): return self.base.T

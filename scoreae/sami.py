@@ -1,4 +1,4 @@
-"""The encoder guides an unconditional score; there is no decoder. From Bayes' rule to the loss, and the two ways to train it.
+"""The encoder guides an unconditional score; there is no decoder. From Bayes' rule to the loss, and what each of the two ways to train it pins down.
 
 Docs: https://scoreae.github.io/scoreae/sami.html.md"""
 
@@ -16,78 +16,87 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from .autoencoder import Autoencoder
-from .core import bcast, require_choice, require_number, sqnorm
+from .core import bcast, require, require_choice, require_int, require_number, sqnorm
 from .nets import HalfUNet, UNet, check_shape
-from .paths import Path, VPCosine
-from .scores import LEVELS, Denoiser
+from .paths import Path, Pinned, VPCosine
+from .scores import Denoiser
 
 # %% ../nbs/13_sami.ipynb #222d0659
 class Guided:
-    """An unconditional `Denoiser` guided by a code: x0_hat = base + c^2/b grad log q(z | x_t), Bayes' rule for estimates.
+    """An unconditional `Denoiser` guided by a code: x0_hat = base + c^2/b grad log q(z | x_t).
 
-    `log_q(x_t, t)` gives log q(z | x_t) of every image, (N,). Its gradient is taken in the precision of x_t; when gradients
-    are enabled it can be differentiated again.
+    `log_q(x_t, t)` gives log q(z | x_t) of every image, (N,). Its gradient is taken in the precision of x_t; when
+    gradients are enabled it can be differentiated again.
     """
 
     def __init__(self, base: Denoiser, log_q: Callable[[Tensor, Tensor], Tensor]):
         self.base, self.path, self.log_q = base, base.path, log_q
 
     def guidance(self, x_t: Tensor, t: Tensor) -> Tensor:
-        "g = grad of log q(z | x_t) with respect to x_t: (N, C, H, W)."
+        "G_t = grad of log q(z | x_t) with respect to x_t: (N, C, H, W)."
         train = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad():
             x = x_t.detach().clone().requires_grad_()
-            g = torch.autograd.grad(self.log_q(x, t).sum(), x, create_graph=train)[0]
-        return g if train else g.detach()
+            G = torch.autograd.grad(self.log_q(x, t).sum(), x, create_graph=train)[0]
+        return G if train else G.detach()
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         return self.base(x_t, t) + self.guidance(x_t, t) / bcast(self.path.tilt(t), x_t)
 
     def shift(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        "What guidance takes off the noise estimate at x_t = mix(x0, eps, t): c g."
+        "What guidance takes off the noise estimate at x_t = mix(x0, eps, t): c G_t."
         return bcast(self.path.coefs(t).c, x0) * self.guidance(self.path.mix(x0, eps, t), t)
 
     def residual(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         "eps_hat - eps at x_t = mix(x0, eps, t)."
         return self.base.residual(x0, eps, t) - self.shift(x0, eps, t)
 
-# %% ../nbs/13_sami.ipynb #b60f8c3b
+# %% ../nbs/13_sami.ipynb #5c062a1d
 REGIMES = ("joint", "pinned")
 
 
 class SAMI(Autoencoder):
-    """Score-based Autoencoder for Multiscale Inference (Lyo, Simoncelli, Savin 2025): an encoder guides an unconditional score.
+    """Score-based Autoencoder for Multiscale Inference (Lyo, Simoncelli, Savin 2025): an encoder guides a free score.
 
     `regime` "joint" (both networks on the guided loss, a fraction `p_uncond` of it unguided) or "pinned" (the denoiser
-    learns its own score only). `kl_weight` is beta against the pixel-summed error. Images (C, H, W) of `shape`, codes of `z_dim`.
+    learns its own score only). `kl_weight` is beta against the pixel-summed error. Images (C, H, W) of `shape`,
+    codes of `z_dim` axes with standard deviations above `std_floor`; `time_conditioned` tells the encoder log gamma.
     """
 
-    def __init__(self, shape: Sequence[int], z_dim: int, *, width: int = 32, encoder_width: int | None = None, path: Path | None = None,
-                 regime: str = "joint", p_uncond: float = 0.1, kl_weight: float = 1e-3, weighting: str = "simple",
-                 time_conditioned: bool = False, std_floor: float = 5e-2, gamma_max: float | None = None):
-        path = path or VPCosine(-math.log(5 * math.prod(check_shape(shape))))
-        super().__init__(shape, z_dim, path, weighting=weighting, kl_weight=kl_weight, gamma_max=gamma_max, config=locals())
+    def __init__(self, shape: Sequence[int], z_dim: int, *, width: int = 32, encoder_width: int | None = None,
+                 path: Path | None = None, regime: str = "joint", p_uncond: float = 0.1, kl_weight: float = 1e-3,
+                 weighting: str = "simple", time_conditioned: bool = False, std_floor: float = 5e-2,
+                 gamma_max: float | None = None):  # fmt: skip
+        path = VPCosine(-math.log(5 * math.prod(check_shape(shape)))) if path is None else path
+        super().__init__(shape, z_dim, path, weighting=weighting, kl_weight=kl_weight, gamma_max=gamma_max)
+        require(not isinstance(path, Pinned), "path", path, "an unpinned path")
         require_choice(regime, "regime", REGIMES)
+        require_choice(time_conditioned, "time_conditioned", (False, True))
         self.regime, self.p_uncond = regime, require_number(p_uncond, "p_uncond", 0, 1)
         self.std_floor = require_number(std_floor, "std_floor", 0, above=True)
-        self.time_conditioned = time_conditioned
+        self.time_conditioned, width = time_conditioned, require_int(width, "width")
+        small = max(8, width // 2) if encoder_width is None else require_int(encoder_width, "encoder_width")
         self.net = UNet(self.shape, width)
-        self.encoder_net = HalfUNet(self.shape, 2 * z_dim, encoder_width or max(8, width // 2), levels=time_conditioned)
+        self.encoder_net = HalfUNet(self.shape, 2 * z_dim, small, levels=time_conditioned)
 
     def codes(self, x: Tensor, level: Tensor | None = None) -> tuple[Tensor, Tensor]:
         "Mean and standard deviation (N, z_dim) of q(z | x) for clean or, with `level` = log gamma (N,), noisy images."
-        level = x.new_full((len(x),), LEVELS[1]) if level is None else level
+        level = x.new_full((len(x),), self.span[1]) if level is None else level
         mean, raw = self.encoder_net(x, level if self.time_conditioned else None).chunk(2, 1)
         return mean, softplus(raw) + self.std_floor
 
-    def denoiser(self, z: Tensor, xT: Tensor | None = None) -> Guided:
+    def denoiser(self, z: Tensor, xT: None = None) -> Guided:
+        require(z.ndim == 2 and z.shape[1] == self.z_dim, "z", z, f"codes (N, {self.z_dim})")
+
         def log_q(x_t, t):
-            mean, std = self.codes(x_t, self.path.gamma(t).log().clamp(*LEVELS).to(x_t))
+            require(len(x_t) == len(z), "x_t", x_t, f"{len(z)} noisy images, one for each code")
+            mean, std = self.codes(x_t, self.path.gamma(t).log().clamp(*self.span).expand(len(x_t)).to(x_t))
             return torch.distributions.Normal(mean, std, validate_args=False).log_prob(z).sum(1)
 
-        return Guided(Denoiser(self.path, self.net, "edm", self.stats), log_q)
+        return Guided(Denoiser(self.path, self.net, "edm", self.stats, span=self.span), log_q)
 
     def squared_error(self, D: Guided, x: Tensor, eps: Tensor, t: Tensor, xT: None, g: torch.Generator) -> Tensor:
+        "||eps - eps_hat||^2, (N,); in the pinned regime the free error and the guided one, each for its own network."
         free, shift = D.base.residual(x, eps, t), D.shift(x, eps, t)
         if self.regime == "pinned": return sqnorm(free) + sqnorm(free.detach() - shift)
         guided = torch.rand(len(x), generator=g, device=x.device) >= self.p_uncond

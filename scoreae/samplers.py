@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from .bridges import ode_drift, reverse_drift
-from .core import bcast, randn_like, require_choice, require_int, require_number, rng
-from .paths import Path, as_time
+from .core import bcast, randn_like, require, require_choice, require_int, require_number, rng
+from .paths import Path, Pinned, as_time
 
 # %% ../nbs/06_samplers.ipynb #3fd826b7
 MODES = ("point", "sample")
@@ -39,14 +39,20 @@ def noise_level(path: Path, t: Tensor) -> Level:
     return Level(as_time(t), *path.coefs(t), path.gamma(t))
 
 
-def update(x: Tensor, x0: Tensor, here: Level, there: Level, xT: Tensor | None, eta: float, mode: str, g: torch.Generator) -> Tensor:
-    "One step of the family of DDIM and DBIM, from x_t `here` to x_s `there`, s < t, for the estimate `x0`; fresh noise from `g`."
-    mean = lambda k: bcast(k.b, x) * x0 if xT is None else bcast(k.a, x) * xT + bcast(k.b, x) * x0
-    first = torch.zeros_like(x) if mode == "point" else None  # where c = 0 there is no old noise
-    eps = (x - mean(here)) / bcast(here.c, x) if here.c > 0 else randn_like(x, g) if first is None else first
+def update(x: Tensor, x0_bar: Tensor, here: Level, there: Level, xT: Tensor | None, eta: float, mode: str,
+           g: torch.Generator) -> Tensor:
+    """One step of the family of DDIM and DBIM, from `x` at `here` to `there`, nearer to 0, with the estimate `x0_bar`.
+
+    Images (N, ...); on a bridge with its end `xT`. `eta` in [0, 1] scales the fresh noise, drawn from `g`; `mode`
+    matters only where c = 0 ("sample": draw the first noise, "point": none).
+    """
+    def mean(k): return bcast(k.b, x) * x0_bar if xT is None else bcast(k.a, x) * xT + bcast(k.b, x) * x0_bar
+    if here.c > 0: eps = (x - mean(here)) / bcast(here.c, x)
+    elif mode == "sample": eps = randn_like(x, g)  # the end of a bridge: there is no old noise
+    else: eps = torch.zeros_like(x)
     rho = eta * there.c * torch.sqrt(1 - here.gamma / there.gamma)
-    kept = mean(there) + bcast(torch.sqrt(there.c**2 - rho**2), x) * eps
-    return kept + bcast(rho, x) * randn_like(x, g) if rho > 0 else kept
+    new = mean(there) + bcast(torch.sqrt(there.c**2 - rho**2), x) * eps
+    return new + bcast(rho, x) * randn_like(x, g) if rho > 0 else new
 
 # %% ../nbs/06_samplers.ipynb #a1407f66
 class Step(NamedTuple):
@@ -56,8 +62,30 @@ class Step(NamedTuple):
     x0: Tensor
 
 
+def _check(path: Path, like: Tensor, times: Tensor, xT: Tensor | None, mode: str, eta: float, order: int) -> None:
+    "`ValueError` unless a walk from `xT`, or from the prior, along `times` makes sense."
+    require_choice(mode, "mode", MODES)
+    require_choice(order, "order", (1, 2))
+    require_number(eta, "eta", 0, 1 if mode == "sample" else 0)
+    batch = like.is_floating_point() and like.ndim > 1 and len(like) > 0
+    require(batch, "like", like, "a floating-point batch (N, ...)")
+    require((xT is not None) == isinstance(path, Pinned), "xT", xT, "an endpoint on a bridge, None on a diffusion")
+    require(xT is None or xT.shape == like.shape, "xT", xT, f"an endpoint of shape {tuple(like.shape)}")
+    falling = times.ndim == 1 and len(times) > 1 and bool((times.diff() < 0).all())
+    require(falling, "times", times, "at least two times, falling")
+
+
+def _estimate(D: Callable, x: Tensor, t: Tensor) -> Tensor:
+    "D(x, t) at one time, or `ValueError` if that is no image or not finite."
+    x0 = D(x, t.expand(len(x)))
+    require(x0.shape == x.shape, "denoiser", x0, f"estimates of shape {tuple(x.shape)}")
+    bad = int((~x0.isfinite()).sum())
+    require(bad == 0, "denoiser", f"{bad} NaN or infinite values at t={float(t):.4g}", "finite estimates")
+    return x0
+
+
 def _start(path: Path, like: Tensor, xT: Tensor | None, mode: str, g: torch.Generator) -> Tensor:
-    "Where the walk begins: the endpoint, a draw from the prior (N(0, I) for VP, N(0, sigma_T^2 I) for VE), or its mean."
+    "Where a walk begins: the endpoint, or a draw from N(0, I) (VP) or N(0, sigma_T^2 I) (VE), or the mean of that."
     if xT is not None: return xT
     if mode == "point": return torch.zeros_like(like)
     return randn_like(like, g) * (1.0 if path.vp else float(path.coefs(path.T).c))
@@ -68,30 +96,38 @@ def trajectory(D: Callable, path: Path, like: Tensor, times: Tensor, *, xT: Tens
     """Yield a `Step` per evaluation of `D`, and a last one at t = 0 that holds the result.
 
     `like` gives the shape (N, ...), dtype and device; `times` (n + 1,) fall from T to 0; `xT` is a bridge's end.
+    `ValueError` if `D` answers with another shape, or with NaN or infinite values.
     """
-    g, x0_last, h_last = rng(seed, like.device), None, torch.tensor(math.inf)
-    x, grid = _start(path, like, xT, mode, g), [Level(*k) for k in zip(*noise_level(path, times), strict=True)]
-    for here, there in pairwise(grid):
-        x0 = mean = D(x, here.t.expand(len(x)))
+    _check(path, like, times, xT, mode, eta, order)
+    g, levels = rng(seed, like.device), [Level(*k) for k in zip(*noise_level(path, times), strict=True)]
+    xT = None if xT is None else xT.to(like)
+    x, x0_last, step_last = _start(path, like, xT, mode, g), None, torch.tensor(math.inf)
+    for here, there in pairwise(levels):
+        x0 = x0_bar = _estimate(D, x, here.t)
         yield Step(float(here.t), x, x0)
-        h = (there.gamma / here.gamma).log() / 2
-        if order == 2 and h.isfinite() and h_last.isfinite(): mean = x0 + float(h / (2 * h_last)) * (x0 - x0_last)
-        x, x0_last, h_last = update(x, mean, here, there, xT, eta, mode, g), x0, h
-    yield Step(0.0, x, x)
+        step = (there.gamma / here.gamma).log() / 2
+        if order == 2 and step.isfinite() and step_last.isfinite():
+            x0_bar = x0 + float(step / (2 * step_last)) * (x0 - x0_last)
+        x, x0_last, step_last = update(x, x0_bar, here, there, xT, eta, mode, g), x0, step
+    yield Step(float(levels[-1].t), x, x)
 
 # %% ../nbs/06_samplers.ipynb #f812d0f5
 GRIDS = ("graded", "uniform", "karras")
 
 
-def time_grid(path: Path, steps: int, kind: str = "graded", scale: float = 0.3) -> Tensor:
-    "`steps` + 1 times, float64, falling from T to 0; `scale` is where a graded grid is densest, in units of sigma_y = gamma^-1/2."
-    require_choice(kind, "kind", GRIDS)
+def time_grid(path: Path, steps: int, grid: str = "graded", scale: float = 0.3) -> Tensor:
+    """`steps` + 1 times, float64, falling from T to 0.
+
+    `scale` is where a graded grid is densest, in units of sigma_y = gamma^-1/2.
+    """
+    require_choice(grid, "grid", GRIDS)
     part = torch.linspace(1, 0, require_int(steps, "steps") + 1, dtype=torch.float64)
-    if kind == "uniform": return part * path.T
-    if kind == "karras":
-        low, high = (1e-4 * path.T) ** (1 / 7), (path.T * (1 - 1e-4 * (path.gamma(path.T) == 0))) ** (1 / 7)
-        inner = torch.linspace(1, 0, steps, dtype=torch.float64) if steps > 1 else torch.ones(1, dtype=torch.float64)
-        return torch.cat([(low + (high - low) * inner) ** 7, torch.zeros(1, dtype=torch.float64)])
+    if grid == "uniform": return part * path.T
+    if grid == "karras":
+        pinned = int(path.gamma(path.T) == 0)
+        high, low = (path.T * (1 - 1e-4 * pinned)) ** (1 / 7), (1e-4 * path.T) ** (1 / 7)
+        inner = torch.linspace(high, low, max(steps - pinned, 1), dtype=torch.float64) ** 7
+        return torch.cat([as_time([path.T]), inner[1 - pinned :][: steps - 1], torch.zeros(1, dtype=torch.float64)])
     require_number(scale, "scale", 0, above=True)
     sigma = scale * torch.tan(torch.atan(path.gamma(path.T) ** -0.5 / scale) * part)
     times = path.t_of_gamma(sigma**-2.0)
@@ -102,38 +138,39 @@ def time_grid(path: Path, steps: int, kind: str = "graded", scale: float = 0.3) 
 def sample(D: Callable, path: Path, like: Tensor, steps: int = 25, *, xT: Tensor | None = None, mode: str = "sample",
            eta: float = 0.0, order: int = 2, grid: str = "graded", scale: float = 0.3, clip: float | None = None,
            seed: int | torch.Generator | None = None) -> Tensor:
-    """The image at t = 0 after `steps` evaluations of `D`: shape of `like`. `eta` in [0, 1] (0 in point mode), `order` 1 or 2.
+    """The image at t = 0 after `steps` evaluations of `D`: shape of `like`, (N, ...).
 
-    `clip` bounds every estimate to [-clip, clip], where a mean of images in that range must lie.
+    `eta` in [0, 1] (0 in point mode), `order` 1 or 2, `grid` and `scale` as in `time_grid`, the rest as in
+    `trajectory`. `clip` bounds every estimate to [-clip, clip], where a mean of images in that range must lie.
     """
-    require_choice(mode, "mode", MODES)
-    require_choice(order, "order", (1, 2))
-    require_number(eta, "eta", 0, 1 if mode == "sample" else 0)
     times = time_grid(path, steps, grid, scale)
+    if clip is not None: require_number(clip, "clip", 0, above=True)
     E = D if clip is None else lambda x, t: D(x, t).clamp(-clip, clip)
     for step in trajectory(E, path, like, times, xT=xT, mode=mode, eta=eta, order=order, seed=seed):
         x = step.x0
     return x
 
-# %% ../nbs/06_samplers.ipynb #9ac702d9
+# %% ../nbs/06_samplers.ipynb #fbe00683
 METHODS = ("euler", "heun")
 
 
 def integrate(D: Callable, path: Path, x: Tensor, times: Tensor, *, xT: Tensor | None = None, method: str = "heun",
               churn: float = 0.0, seed: int | torch.Generator | None = None) -> Tensor:
-    """Integrate the probability-flow ODE from x at times[0] to times[-1], by Euler or Heun (Euler into t = 0).
+    """Integrate the probability-flow ODE from x (N, ...) at times[0] to times[-1], by Euler or Heun (Euler into 0).
 
-    `churn` in [0, 1) is the fraction of each step that is done on the reverse SDE, by Euler-Maruyama.
+    `churn` in [0, 1] is the fraction of each step done on the reverse SDE, by Euler-Maruyama; 1 is the SDE alone.
+    `times` fall to 0, or rise to invert; they begin after 0 and, on a bridge, before T, where the drift is infinite.
     """
     require_choice(method, "method", METHODS)
     require_number(churn, "churn", 0, 1)
+    require(bool(path.coefs(times[0]).c > 0), "times", times, "times that begin after 0 and before a bridge's end")
     g = rng(seed, x.device)
-    drift = lambda x, t: ode_drift(path, x, t, D(x, t.expand(len(x))), xT)
+    drift = lambda x, t: ode_drift(path, x, t, _estimate(D, x, t), xT)
     for t, s in pairwise(times):
         if churn and s > 0:
-            dt, x0 = churn * (s - t), D(x, t.expand(len(x)))
-            x = x + bcast(dt, x) * reverse_drift(path, x, t, x0) + bcast((path.g2(t) * -dt).sqrt(), x) * randn_like(x, g)
-            t = t + dt
+            dt = churn * (s - t)
+            x = x + bcast(dt, x) * reverse_drift(path, x, t, _estimate(D, x, t))
+            x, t = x + bcast((path.g2(t) * -dt).sqrt(), x) * randn_like(x, g), t + dt
         d = drift(x, t)
         new = x + bcast(s - t, x) * d
         if method == "heun" and s > 0: new = x + bcast(s - t, x) * (d + drift(new, s)) / 2

@@ -6,7 +6,7 @@ Docs: https://scoreae.github.io/scoreae/scores.html.md"""
 
 # %% auto #0
 __all__ = ['KINDS', 'LEVELS', 'explicit_loss', 'implicit_loss', 'denoising_loss', 'Stats', 'Scalings', 'scalings', 'to_x0',
-           'from_x0', 'Denoiser', 'residual']
+           'from_x0', 'Denoiser', 'plain_residual', 'residual']
 
 # %% ../nbs/03_scores.ipynb #42e096e5
 from collections.abc import Callable
@@ -25,19 +25,19 @@ def explicit_loss(s: Tensor, target: Tensor) -> Tensor:
 
 
 def implicit_loss(fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    "Implicit score matching, 1/2 ||s||^2 + tr grad s per item (Hyvarinen 2005): `fn` maps (N, d) to (N, d)."
-    x = x.detach().requires_grad_()
-    s = fn(x)
-    columns = range(x.shape[1])
-    trace = sum(torch.autograd.grad(s[:, i].sum(), x, retain_graph=True)[0][:, i] for i in columns)
-    return (sqnorm(s) / 2 + trace).detach()
+    "Implicit score matching, 1/2 ||s||^2 + tr grad s per item (Hyvarinen 2005), for s = `fn(x)`: (N, d) to (N,)."
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        s = fn(x)
+        slopes = [torch.autograd.grad(s[:, i].sum(), x, create_graph=True)[0][:, i] for i in range(x.shape[1])]
+        return sqnorm(s) / 2 + torch.stack(slopes).sum(0)
 
 
 def denoising_loss(s: Tensor, eps: Tensor, c: float | Tensor) -> Tensor:
     "Denoising score matching, 1/2 ||s(x_t) + eps / c||^2 per item (Vincent 2011): (N, d), (N, d) to (N,)."
     return sqnorm(s + eps / c) / 2
 
-# %% ../nbs/03_scores.ipynb #1a8e5390
+# %% ../nbs/03_scores.ipynb #cbf2e64f
 class Stats(NamedTuple):
     "Mean square of the data's pixels, of the endpoint's, and of their product: what preconditioning needs to know."
 
@@ -47,35 +47,38 @@ class Stats(NamedTuple):
 
 
 class Scalings(NamedTuple):
-    "x0_hat = skip x_t + end x_T + out F(inp x_t), with gap = 1 - b skip computed without cancellation; all float64, shape of t."
+    "x0_hat = skip x_t + end x_T + out F(inp x_t), and rest = 1 - b skip by a stable formula: float64, shape of t."
 
     inp: Tensor
     skip: Tensor
     end: Tensor
     out: Tensor
-    gap: Tensor
+    rest: Tensor
 
-# %% ../nbs/03_scores.ipynb #270178b4
+# %% ../nbs/03_scores.ipynb #fbd5026c
 KINDS = ("edm", "eps", "x0", "v", "score")
 
 
 def scalings(kind: str, k: Coefs, stats: Stats = Stats()) -> Scalings:
-    "The numbers that turn a network's output of the given kind into an estimate of x_0 (Karras et al. 2022, Table 1; Zhou et al. 2024)."
+    """The numbers that turn a network's output into an estimate of x_0, at coefficients `k`, for one of KINDS.
+
+    `stats` matters to "edm" only (Karras et al. 2022, Table 1; on a bridge Zhou et al. 2024).
+    """
     require_choice(kind, "kind", KINDS)
     a, b, c = k
     one, zero = torch.ones_like(b), torch.zeros_like(b)
     if kind == "edm":
         var0, varT, cov = stats
-        A = a**2 * varT + b**2 * var0 + 2 * a * b * cov + c**2
-        out = torch.sqrt((a**2 * (var0 * varT - cov**2) + c**2 * var0) / A)
-        return Scalings(A**-0.5, (b * var0 + a * cov) / A, zero, out, (a**2 * varT + a * b * cov + c**2) / A)
-    skip, out, gap = {
+        m = a**2 * varT + b**2 * var0 + 2 * a * b * cov + c**2
+        out = torch.sqrt((a**2 * (var0 * varT - cov**2) + c**2 * var0) / m)
+        return Scalings(m**-0.5, (b * var0 + a * cov) / m, zero, out, (a**2 * varT + a * b * cov + c**2) / m)
+    skip, out, rest = {
         "eps": (1 / b, -c / b, zero),
         "x0": (zero, one, one),
         "v": (b / (b**2 + c**2), -c / (b**2 + c**2), c**2 / (b**2 + c**2)),
         "score": (1 / b, c**2 / b, zero),
     }[kind]
-    return Scalings(one, skip, -a * skip, out, gap)
+    return Scalings(one, skip, -a * skip, out, rest)
 
 
 def to_x0(s: Scalings, F: Tensor, x_t: Tensor, xT: Tensor | None = None) -> Tensor:
@@ -89,39 +92,52 @@ def from_x0(s: Scalings, x0: Tensor, x_t: Tensor, xT: Tensor | None = None) -> T
     rest = x0 - bcast(s.skip, x_t) * x_t
     return (rest if xT is None else rest - bcast(s.end, x_t) * xT) / bcast(s.out, x_t)
 
-# %% ../nbs/03_scores.ipynb #c336844e
-LEVELS = (-12.0, 16.0)  # the range of log gamma that a network is shown
+# %% ../nbs/03_scores.ipynb #cf710820
+LEVELS = (-12.0, 16.0)  # the range of log gamma that a network is trained on, unless its owner says otherwise
 
 
 class Denoiser:
-    """A network `F(x, level)` as an estimate of x_0: call it with x_t (N, ...) and times t (N,) in [0, T].
+    """A network as an estimate of x_0: call it with noisy images x_t (N, ...) and times t, (N,) or (), in [0, T].
 
-    `kind` is the parametrisation, `stats` the moments for "edm", `xT` the endpoint on a bridge.
+    `F(x, level)` gets scaled images and log gamma (N,), clamped to `span`; it answers in the shape of x. `kind` is the
+    parametrisation, `stats` the moments for "edm", `xT` the endpoints on a bridge. ValueError if a shape does not fit.
     """
 
-    def __init__(self, path: Path, F: Callable, kind: str = "edm", stats: Stats = Stats(), xT: Tensor | None = None):
-        self.path, self.F, self.kind, self.stats, self.xT = path, F, kind, stats, xT
+    def __init__(self, path: Path, F: Callable, kind: str = "edm", stats: Stats = Stats(), xT: Tensor | None = None,
+                 span: tuple[float, float] = LEVELS):  # fmt: skip
+        require_choice(kind, "kind", KINDS)
+        require(len(span) == 2 and span[0] < span[1], "span", span, "a range (low, high) of log gamma")
+        self.path, self.F, self.kind, self.stats, self.xT, self.span = path, F, kind, stats, xT, span
 
     def raw(self, x_t: Tensor, t: Tensor) -> tuple[Scalings, Tensor]:
         "The scalings at `t` and the network's output."
-        t = as_time(t).expand(x_t.shape[0])
-        require(bool(((t >= 0) & (t <= self.path.T * (1 + 1e-6))).all()), "t", t.tolist()[:4], f"times in [0, {self.path.T:g}]")
+        t, n = as_time(t), len(x_t)
+        require(t.shape in ((), (n,)), "t", t, f"one time, or {n} times")
+        fits = self.xT is None or self.xT.shape == x_t.shape
+        require(fits, "xT", self.xT, f"one endpoint for each noisy image, shape {tuple(x_t.shape)}")
         s = scalings(self.kind, self.path.coefs(t), self.stats)
-        return s, self.F(bcast(s.inp, x_t) * x_t, self.path.gamma(t).log().clamp(*LEVELS).to(x_t)).to(x_t)
+        level = self.path.gamma(t).log().clamp(*self.span).expand(n)
+        F = self.F(bcast(s.inp, x_t) * x_t, level.to(x_t)).to(x_t)
+        require(F.shape == x_t.shape, "F", F, f"a network whose output has shape {tuple(x_t.shape)}, as its input")
+        return s, F
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         s, F = self.raw(x_t, t)
         return to_x0(s, F, x_t, self.xT)
 
     def residual(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        "eps_hat - eps at x_t = mix(x0, eps, t): images of shape (N, ...), times (N,)."
+        "eps_hat - eps at x_t = mix(x0, eps, t): images of shape (N, ...), times (N,) or (), in (0, T]."
         s, F = self.raw(self.path.mix(x0, eps, t, self.xT), t)
         (a, _, c), root = self.path.coefs(t), self.path.gamma(t).sqrt()
-        r = bcast(root * s.gap, x0) * x0 - bcast(root * c * s.skip, x0) * eps - bcast(root * s.out, x0) * F
+        r = bcast(root * s.rest, x0) * x0 - bcast(root * c * s.skip, x0) * eps - bcast(root * s.out, x0) * F
         return r if self.xT is None else r - bcast(root * (a * s.skip + s.end), x0) * self.xT
+
+# %% ../nbs/03_scores.ipynb #47dee13f
+def plain_residual(D: Callable, path: Path, x0: Tensor, eps: Tensor, t: Tensor, xT: Tensor | None = None) -> Tensor:
+    "eps_hat - eps of any denoiser D(x_t, t) as sqrt(gamma) (x_0 - x0_hat), which loses digits at high SNR: (N, ...)."
+    return bcast(path.gamma(t).sqrt(), x0) * (x0 - D(path.mix(x0, eps, t, xT), t))
 
 
 def residual(D: Callable, path: Path, x0: Tensor, eps: Tensor, t: Tensor, xT: Tensor | None = None) -> Tensor:
-    "eps_hat - eps of any denoiser: from its network's output if it has one, else from the difference of images."
-    if hasattr(D, "residual"): return D.residual(x0, eps, t)
-    return bcast(path.gamma(t).sqrt(), x0) * (x0 - D(path.mix(x0, eps, t, xT), t))
+    "eps_hat - eps of any denoiser: its own `residual` if it has one, else the difference of images: (N, ...)."
+    return D.residual(x0, eps, t) if hasattr(D, "residual") else plain_residual(D, path, x0, eps, t, xT)

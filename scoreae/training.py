@@ -1,4 +1,4 @@
-"""One loop for every model: stratified noise levels, an average of the weights, a step or a time budget, and a stop with the last good weights.
+"""One loop for every model: noise levels in strata, averaged weights, a step or a time budget, and a model that is usable however the loop ends.
 
 Docs: https://scoreae.github.io/scoreae/training.html.md"""
 
@@ -22,16 +22,18 @@ from .core import check_images, require, require_int, require_number, rng
 
 # %% ../nbs/25_training.ipynb #34723d24
 class EMA:
-    "An exponential average of all floating-point parameters and buffers of a module; `decay` is reached gradually."
+    "An exponential average of a module's floating-point parameters and buffers; `decay` is in [0, 1)."
 
     def __init__(self, model: torch.nn.Module, decay: float = 0.999):
-        self.decay, self.steps = decay, 0
+        require(require_number(decay, "ema", 0, 1) < 1, "ema", decay, "a number in [0, 1)")
+        self.decay, self.n = decay, 0
         self.values = {k: v.detach().clone() for k, v in model.state_dict().items() if v.is_floating_point()}
 
     @torch.no_grad()
     def update(self, model: torch.nn.Module) -> None:
-        self.steps += 1
-        weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        "Take the model's present values into the average."
+        self.n += 1
+        weight = 1 - min(self.decay, (1 + self.n) / (10 + self.n))
         for k, v in model.state_dict().items():
             if k in self.values: self.values[k].lerp_(v, weight)
 
@@ -39,95 +41,148 @@ class EMA:
         "Put the averages in the place of the model's values."
         model.load_state_dict({**model.state_dict(), **self.values})
 
-# %% ../nbs/25_training.ipynb #a5f5d130
+# %% ../nbs/25_training.ipynb #e0a78f51
 def batches(n: int, size: int, g: torch.Generator) -> Iterator[Tensor]:
-    "Endless index batches of `size` (at most n) in a fresh random order every epoch; a short last batch is left out."
+    "Endless index batches of `size` (at most n), in a new random order in every pass; a short last batch is left out."
     size = min(size, n)
     while True:
         order = torch.randperm(n, generator=g)
         yield from (order[i : i + size] for i in range(0, n - size + 1, size))
 
+# %% ../nbs/25_training.ipynb #365743c4
+def learning_rate(spent: float, warmup: float = 0.05) -> float:
+    "The factor on the learning rate at a share `spent` in [0, 1] of the budget: linear warm-up, cosine to 0."
+    return min(1.0, spent / warmup + 1e-2) * (1 + math.cos(math.pi * min(spent, 1.0))) / 2
 
-def learning_rate(progress: float, warmup: float = 0.05) -> float:
-    "The factor on the learning rate at `progress` in [0, 1] of the budget: linear warm-up, then cosine to 0."
-    return min(1.0, progress / warmup + 1e-2) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+# %% ../nbs/25_training.ipynb #b26d83a4
+class _Run:
+    "The state of a training: optimiser, average, random generators, history."
 
-# %% ../nbs/25_training.ipynb #3bf08244
+    def __init__(self, model: Autoencoder, log_every: int, lr: float, ema: float, clip: float, seed: int, **other):
+        self.model, self.lr, self.clip, self.log_every = model.train(), lr, clip, log_every
+        self.record = {"lr": lr, "ema": ema, "clip": clip, "seed": seed, **other}
+        self.order = rng(seed)
+        self.noise = rng(int(torch.randint(2**60, (), generator=self.order)), model.device)
+        self.ema, self.params = EMA(model, ema), [p for p in model.parameters() if p.requires_grad]
+        self.opt = torch.optim.AdamW(self.params, lr=lr, fused=True) if self.params else None
+        self.steps, self.history, self.recent, self.begin, self.ended = 0, [], [], time.perf_counter(), "interrupted"
+
+    def stop_unless(self, finite: bool, what: str, parts: dict[str, Tensor]) -> None:
+        "`FloatingPointError` that names the step, and the parts of its loss."
+        if finite: return
+        self.ended = "diverged"
+        shown = ", ".join(f"{k} {float(v):.4g}" for k, v in parts.items())
+        raise FloatingPointError(f"{what} is not finite at step {self.steps} ({shown}); averaged weights are in place")
+
+    def step(self, x: Tensor, spent: float) -> None:
+        "One step on a batch (n, C, H, W) when a share `spent` of the budget is spent."
+        loss, parts = self.model(x, self.noise)
+        self.opt.zero_grad(set_to_none=True)
+        (loss / x[0].numel()).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.params, self.clip)
+        if not bool((loss.detach() + norm).isfinite()):
+            self.stop_unless(bool(loss.isfinite()), "the loss", parts)
+            self.stop_unless(False, "the gradient", parts)
+        self.ema.update(self.model)
+        for group in self.opt.param_groups: group["lr"] = self.lr * learning_rate(spent)
+        self.opt.step()
+        self.steps += 1
+        self.recent.append({"loss": loss.detach(), **parts})
+        if len(self.recent) == self.log_every: self.log()
+
+    def last(self, x: Tensor) -> None:
+        "Try the last weights on a batch; they belong to the average too."
+        loss, parts = self.model.eval()(x, self.noise)
+        self.stop_unless(bool(loss.isfinite()), "the loss", parts)
+        self.ema.update(self.model)
+        self.ended = "budget"
+
+    def log(self) -> None:
+        "Average the losses since the last call into one entry of the history."
+        if not self.recent: return
+        mean = {k: float(torch.stack([r[k] for r in self.recent]).mean()) for k in self.recent[0]}
+        self.history.append({"step": self.steps, **mean})
+        self.recent = []
+
+# %% ../nbs/25_training.ipynb #763b2b52
 @dataclass
 class Fit:
-    "What a training did: steps, seconds, images per step, and the history of its losses (one entry per `log_every` steps)."
+    "What a training did: steps, seconds, images per step, and its losses (a mean for every `log_every` steps)."
     steps: int
     seconds: float
     batch_size: int
     history: list[dict[str, float]]
 
 
-def _setup(model: Autoencoder, x: Tensor, device: torch.device | str | None) -> tuple[torch.device, Tensor]:
-    "Check the images, choose the device (CUDA if there is one), move model and images there."
+def _loop(run: _Run, x: Tensor, total: float, timed: bool, progress: bool) -> None:
+    "Train until the budget of `total` steps, or seconds if `timed`, is spent; at least one step."
+    name, unit = type(run.model).__name__, "s" if timed else "step"
+    with tqdm(total=math.ceil(total), disable=not progress, unit=unit, desc=name) as bar:
+        for index in batches(len(x), run.record["batch_size"], run.order):
+            spent = time.perf_counter() - run.begin if timed else run.steps
+            if run.steps and spent >= total: break
+            batch = x[index.to(x.device)]
+            run.step(batch, spent / total)
+            done = min(int(time.perf_counter() - run.begin), bar.total) if timed else run.steps
+            bar.update(done - bar.n)
+    run.last(batch)
+
+
+def _settle(run: _Run, x: Tensor) -> Fit:
+    "Averaged weights in place, prior fitted, everything recorded."
+    run.log()
+    run.ema.copy_to(run.model)
+    run.model.eval().finish(x)
+    seconds = time.perf_counter() - run.begin
+    done = {"steps": run.steps, "seconds": round(seconds, 1), "images": len(x), "ended": run.ended}
+    run.model.trained = done | run.record
+    return Fit(run.steps, seconds, run.record["batch_size"], run.history)
+
+# %% ../nbs/25_training.ipynb #363e0fcb
+def _checked(model: Autoencoder, x: Tensor, device: torch.device | str | None) -> tuple[Tensor, torch.device]:
+    "The images, without gradients, and the device (CUDA if there is one), or `ValueError`."
+    require(isinstance(model, Autoencoder), "model", type(model).__name__, "an Autoencoder")
+    made_here = not any(v.is_inference() for v in model.state_dict().values())
+    require(made_here, "model", type(model).__name__, "a model that was not made under torch.inference_mode")
+    finite = all(bool(v.isfinite().all()) for v in model.state_dict().values())
+    require(finite, "model", f"NaN or infinite weights in {type(model).__name__}", "a model with finite weights")
     check_images(x, model.shape)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model.to(device).prepare(x)
-    return device, x.to(device)
+    require(len(x) > 1, "x", x, "at least two images")
+    try: wanted = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except (RuntimeError, TypeError): wanted = None
+    there = wanted is not None and (wanted.type != "cuda" or torch.cuda.is_available())
+    require(there, "device", device, "a device of this machine, like 'cpu'")
+    return x.detach(), wanted
 
 
-def fit(model: Autoencoder, x: Tensor, steps: int | None = None, *, minutes: float | None = None, batch_size: int = 64, lr: float = 1e-3,
-        ema: float = 0.999, clip: float = 1.0, seed: int = 0, log_every: int = 20, progress: bool = True, device: torch.device | str | None = None) -> Fit:
-    """Train `model` on images (N, C, H, W) in [-1, 1] for `steps` (2000 by default) or `minutes`; averaged weights are in place afterwards.
-
-    AdamW at `lr` with warm-up and cosine decay over the budget, gradients clipped to norm `clip`. The prior is fitted at the
-    end, and what was done is recorded in `model.trained`. `FloatingPointError` if the loss stops being finite.
-    """
+def _budget(steps: int | None, minutes: float | None) -> tuple[float, bool]:
+    "The budget, and whether it is in seconds rather than steps."
     require(steps is None or minutes is None, "steps", (steps, minutes), "steps or minutes, not both")
-    steps = 2000 if steps is None and minutes is None else steps
-    total = require_int(steps, "steps") if steps is not None else require_number(minutes, "minutes", 0, above=True) * 60
-    require_int(batch_size, "batch_size")
-    device, x = _setup(model, x, device)
-    begin, run = time.perf_counter(), _Run(model, lr, ema, clip, log_every, device, seed)
-    if any(p.requires_grad for p in model.parameters()):
-        with tqdm(total=round(total), disable=not progress, unit="step" if steps else "s", desc=type(model).__name__) as bar:
-            for index in batches(len(x), batch_size, run.order):
-                spent = run.steps if steps else time.perf_counter() - begin
-                if spent >= total: break
-                run.step(x[index.to(device)], spent / total)
-                bar.update((run.steps if steps else round(time.perf_counter() - begin)) - bar.n)
-        run.finish()
-    model.eval().finish(x)
-    done = Fit(run.steps, time.perf_counter() - begin, min(batch_size, len(x)), run.history)
-    model.trained = {"steps": done.steps, "seconds": round(done.seconds, 1), "batch_size": done.batch_size, "lr": lr, "ema": ema, "seed": seed, "images": len(x)}
+    if minutes is not None: return 60 * require_number(minutes, "minutes", 0, above=True), True
+    return require_int(2000 if steps is None else steps, "steps"), False
+
+# %% ../nbs/25_training.ipynb #0cef2923
+def fit(model: Autoencoder, x: Tensor, steps: int | None = None, *, minutes: float | None = None, batch_size: int = 64,
+        lr: float = 1e-3, ema: float = 0.999, clip: float = 1.0, seed: int = 0, log_every: int = 20,
+        progress: bool = True, device: torch.device | str | None = None) -> Fit:
+    """Train `model` on images (N, C, H, W) in [-1, 1], N >= 2, for `steps` (2000 by default) or `minutes`.
+
+    AdamW (torch's defaults but for the rate `lr`, which warms up and falls to 0 over the budget), gradients clipped to
+    norm `clip`, weights averaged with decay `ema`. At least one step is taken, if anything can be trained. Afterwards
+    the averaged weights are in place, the prior is fitted, and `model.trained` says what was done; so, too, after an
+    interrupt, and after `FloatingPointError`: a loss or gradient that is not finite. `ValueError` for bad arguments.
+    """
+    x, device = _checked(model, x, device)
+    total, timed = _budget(steps, minutes)
+    require(require_number(ema, "ema", 0, 1) < 1, "ema", ema, "a number in [0, 1)")
+    options = {"batch_size": min(require_int(batch_size, "batch_size"), len(x)), "ema": float(ema),
+               "lr": require_number(lr, "lr", 0, above=True), "clip": require_number(clip, "clip", 0, above=True),
+               "seed": require_int(seed, "seed", low=0), "log_every": require_int(log_every, "log_every")}  # fmt: skip
+    with torch.inference_mode(False), torch.enable_grad():
+        model.to(device).prepare(x := x.to(device))
+        run = _Run(model, **options)
+        try:
+            if run.params: _loop(run, x, total, timed, progress)
+            else: run.ended = "budget"
+        finally: done = _settle(run, x)
     return done
-
-# %% ../nbs/25_training.ipynb #d926a66f
-class _Run:
-    "The state of a training: optimiser, average, generators, history."
-
-    def __init__(self, model, lr, ema, clip, log_every, device, seed):
-        self.model, self.lr, self.clip, self.log_every = model.train(), require_number(lr, "lr", 0, above=True), clip, log_every
-        self.noise, self.order = rng(seed, device), rng(seed)
-        self.ema, self.steps, self.history, self.recent = EMA(model, require_number(ema, "ema", 0, 1)), 0, [], []
-        params = [p for p in model.parameters() if p.requires_grad]
-        self.opt = torch.optim.AdamW(params, lr=lr, fused=True) if params else None
-
-    def step(self, x: Tensor, progress: float) -> None:
-        loss, parts = self.model.loss(x, self.noise)
-        if not bool(loss.isfinite()):
-            if self.steps: self.ema.copy_to(self.model)
-            raise FloatingPointError(f"the loss became {loss.item()} at step {self.steps}; the weights are those before it")
-        for group in self.opt.param_groups: group["lr"] = self.lr * learning_rate(progress)
-        self.opt.zero_grad(set_to_none=True)
-        (loss / x[0].numel()).backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-        self.opt.step()
-        self.ema.update(self.model)
-        self.steps += 1
-        self.recent.append({"loss": loss.detach(), **parts})
-        if len(self.recent) == self.log_every: self.log()
-
-    def finish(self) -> None:
-        "Put the averaged weights in place and log what is left."
-        if self.recent: self.log()
-        self.ema.copy_to(self.model)
-
-    def log(self) -> None:
-        mean = {k: float(torch.stack([r[k] for r in self.recent]).mean()) for k in self.recent[0]}
-        self.history.append({"step": self.steps, **mean})
-        self.recent = []

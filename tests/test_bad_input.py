@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import shutil
+import os
 from pathlib import Path
 
 import pytest
@@ -54,25 +54,33 @@ def bad_images(draw):
 @settings(max_examples=150, deadline=None)
 @given(name=a_model, call=st.sampled_from(sorted(CALLS)), x=bad_images())
 def test_bad_images(name, call, x):
-    if isinstance(x, torch.Tensor) and x.is_floating_point() and x.numel(): assume(x.shape[1:] != SHAPE or not x.isfinite().all() or x.abs().max() > 1.001)
+    if isinstance(x, torch.Tensor) and x.is_floating_point() and x.numel():
+        assume(x.shape[1:] != SHAPE or not x.isfinite().all() or x.abs().max() > 1.001)
     model = TRAINED[name]
     before = state(model)
     with pytest.raises(ValueError, match=r"^x: expected .*, got "): CALLS[call](model, x)
     assert state(model) == before
 
 
-@settings(max_examples=60, deadline=None)
-@given(name=a_model, bad=st.sampled_from([
-    ("mode", {"mode": "mean"}), ("mode", {"mode": None}), ("steps", {"steps": 0}), ("steps", {"steps": 2.5}), ("steps", {"steps": True}),
+BAD_DECODING = [
+    ("mode", {"mode": "mean"}), ("mode", {"mode": None}),
+    ("steps", {"steps": 0}), ("steps", {"steps": 2.5}), ("steps", {"steps": True}),
     ("eta", {"eta": 0.5}), ("eta", {"mode": "sample", "eta": 1.5}), ("eta", {"mode": "sample", "eta": float("nan")}),
-    ("order", {"order": 3}), ("kind", {"grid": "even"}), ("seed", {"seed": -1}), ("seed", {"seed": "now"}),
-]))  # fmt: skip
+    ("order", {"order": 3}), ("grid", {"grid": "even"}), ("seed", {"seed": -1}), ("seed", {"seed": "now"}),
+]  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=a_model, bad=st.sampled_from(BAD_DECODING))
 def test_bad_decoding(name, bad):
     argument, kw = bad
     with pytest.raises(ValueError, match=rf"^{argument}: expected .*, got "): TRAINED[name].reconstruct(GOOD, **kw)
 
 
-@pytest.mark.parametrize("z", [torch.zeros(2, 4), torch.zeros(3), torch.zeros(0, 3), [0.0, 0.0, 0.0], torch.full((2, 3), float("nan"))], ids=str)
+BAD_CODES = [torch.zeros(2, 4), torch.zeros(3), torch.zeros(0, 3), [0.0, 0.0, 0.0], torch.full((2, 3), float("nan"))]
+
+
+@pytest.mark.parametrize("z", BAD_CODES, ids=str)
 @pytest.mark.parametrize("name", sorted(TRAINED))
 def test_bad_codes(name, z):
     with pytest.raises(ValueError, match=r"^z: expected "): TRAINED[name].decode(z, steps=1)
@@ -83,38 +91,58 @@ def test_bad_codes(name, z):
 def test_times_outside_the_path(name, t):
     model = TRAINED[name]
     z = torch.zeros(6, 3)
-    with pytest.raises(ValueError, match=r"^t: expected times in \[0, 1\]"), torch.no_grad(): model.denoiser(z, model.endpoint(z))(GOOD, torch.full((6,), t))
+    with pytest.raises(ValueError, match=r"^t: expected times in \[0, 1\]"), torch.no_grad():
+        model.denoiser(z, model.endpoint(z))(GOOD, torch.full((6,), t))
 
 
-@pytest.mark.parametrize(("argument", "call"), [
-    ("shape", lambda: sa.SAMI((8, 8), 2)), ("shape", lambda: sa.DBAE((1, 0, 8), 2)), ("shape", lambda: sa.AE(8, 2)), ("shape", lambda: sa.PCA((1, 8.0, 8), 2)),
+AE, SAMI, DBAE = (TRAINED[k] for k in ("AE", "SAMI", "DBAE"))
+BAD_ARGUMENTS = [
+    ("shape", lambda: sa.SAMI((8, 8), 2)), ("shape", lambda: sa.DBAE((1, 0, 8), 2)), ("shape", lambda: sa.AE(8, 2)),
+    ("shape", lambda: sa.PCA((1, 8.0, 8), 2)), ("width", lambda: sa.AE(SHAPE, 2, width=0)),
     ("z_dim", lambda: sa.SAMI(SHAPE, 0)), ("z_dim", lambda: sa.AE(SHAPE, 2.0)), ("z_dim", lambda: sa.PCA(SHAPE, 65)),
     ("kl_weight", lambda: sa.SAMI(SHAPE, 2, kl_weight=-1.0)), ("p_uncond", lambda: sa.SAMI(SHAPE, 2, p_uncond=1.5)),
     ("regime", lambda: sa.SAMI(SHAPE, 2, regime="frozenish")), ("std_floor", lambda: sa.SAMI(SHAPE, 2, std_floor=0.0)),
-    ("weighting", lambda: sa.DBAE(SHAPE, 2, weighting="mse")), ("condition", lambda: sa.DBAE(SHAPE, 2, condition="all")), ("path", lambda: sa.DBAE(SHAPE, 2, path=sa.Pinned(sa.VE()))),
-    ("kl_weight", lambda: sa.DBAE(SHAPE, 2, kl_weight=0.1)), ("gamma_max", lambda: sa.SAMI(SHAPE, 2, gamma_max=float("inf"))),
-    ("T", lambda: sa.VE(-1.0)), ("beta_min", lambda: sa.VPLinear(0.0)), ("base", lambda: sa.Pinned(sa.VPCosine(-40.0))), ("base", lambda: sa.Pinned("vp")),
-    ("split", lambda: sa.data.digits("all")),
-    ("steps", lambda: sa.fit(TRAINED["AE"], GOOD, steps=0)), ("steps", lambda: sa.fit(TRAINED["AE"], GOOD, steps=1, minutes=1.0)), ("minutes", lambda: sa.fit(TRAINED["AE"], GOOD, minutes=-1.0)),
-    ("batch_size", lambda: sa.fit(TRAINED["AE"], GOOD, steps=1, batch_size=0)), ("lr", lambda: sa.fit(TRAINED["AE"], GOOD, steps=1, lr=0.0)),
-    ("n", lambda: TRAINED["AE"].sample(0)), ("n", lambda: TRAINED["AE"].interpolate(GOOD[0], GOOD[1], n=0)),
-    ("x1", lambda: TRAINED["AE"].interpolate(GOOD[0], GOOD[1] * 3)), ("x0", lambda: TRAINED["AE"].interpolate(GOOD, GOOD)),
-    ("tau", lambda: TRAINED["SAMI"].bound(GOOD, tau=0.1)), ("tau", lambda: TRAINED["AE"].bound(GOOD, tau=-0.1)), ("levels", lambda: TRAINED["AE"].bound(GOOD, levels=1)),
-    ("x", lambda: TRAINED["SAMI"].bound(GOOD, levels=17, n=1)),  # not on 17 levels
+    ("path", lambda: sa.SAMI(SHAPE, 2, path="vp")), ("time_conditioned", lambda: sa.SAMI(SHAPE, 2, time_conditioned=2)),
+    ("weighting", lambda: sa.DBAE(SHAPE, 2, weighting="l2")), ("condition", lambda: sa.DBAE(SHAPE, 2, condition="x")),
+    ("path", lambda: sa.DBAE(SHAPE, 2, path=sa.Pinned(sa.VE()))), ("path", lambda: sa.DBAE(SHAPE, 2, path=["vp"])),
+    ("kl_weight", lambda: sa.DBAE(SHAPE, 2, kl_weight=0.1)), ("stochastic", lambda: sa.DBAE(SHAPE, 2, stochastic="no")),
+    ("gamma_max", lambda: sa.SAMI(SHAPE, 2, gamma_max=float("inf"))),
+    ("T", lambda: sa.VE(-1.0)), ("beta_min", lambda: sa.VPLinear(0.0)),
+    ("base", lambda: sa.Pinned(sa.VPCosine(-40.0))), ("base", lambda: sa.Pinned("vp")),
+    ("steps", lambda: sa.fit(AE, GOOD, steps=0)), ("steps", lambda: sa.fit(AE, GOOD, steps=1, minutes=1)),
+    ("minutes", lambda: sa.fit(AE, GOOD, minutes=-1.0)), ("batch_size", lambda: sa.fit(AE, GOOD, batch_size=0)),
+    ("lr", lambda: sa.fit(AE, GOOD, steps=1, lr=0.0)), ("ema", lambda: sa.fit(AE, GOOD, steps=1, ema=1.5)),
+    ("clip", lambda: sa.fit(AE, GOOD, steps=1, clip=0.0)), ("log_every", lambda: sa.fit(AE, GOOD, log_every=0)),
+    ("seed", lambda: sa.fit(AE, GOOD, steps=1, seed=-2)), ("x", lambda: sa.fit(AE, GOOD[:1], steps=1)),
+    ("n", lambda: AE.sample(0)), ("n", lambda: AE.interpolate(GOOD[0], GOOD[1], n=0)),
+    ("x1", lambda: AE.interpolate(GOOD[0], GOOD[1] * 3)), ("x0", lambda: AE.interpolate(GOOD, GOOD)),
+    ("x0", lambda: AE.interpolate(GOOD[0].tolist(), GOOD[1])),
+    ("tau", lambda: SAMI.bound(GOOD, tau=0.1)), ("tau", lambda: AE.bound(GOOD, tau=-0.1)),
+    ("tau", lambda: AE.bound(GOOD, tau=0)), ("tau", lambda: AE.bound(GOOD, tau="small")),
+    ("levels", lambda: AE.bound(GOOD, levels=1)), ("levels", lambda: AE.bound(GOOD, levels=0)),
+    ("gamma_max", lambda: SAMI.bound(GOOD, gamma_max=0)), ("n", lambda: SAMI.bound(GOOD, n=0)),
+    ("repeats", lambda: SAMI.bound(GOOD, repeats=1)), ("seed", lambda: SAMI.bound(GOOD, seed=1.5)),
+    ("x", lambda: SAMI.bound(GOOD, levels=17, n=1)),  # not on 17 levels
     ("eta", lambda: samplers.sample(None, sa.VPCosine(), GOOD, eta=2.0)),
-], ids=lambda v: v if isinstance(v, str) else "")  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("argument", "call"), BAD_ARGUMENTS, ids=lambda v: v if isinstance(v, str) else "")
 def test_bad_arguments(argument, call):
     states = {k: state(m) for k, m in TRAINED.items()}
     with pytest.raises(ValueError, match=rf"^{argument}: expected .*, got "): call()
     assert states == {k: state(m) for k, m in TRAINED.items()}
 
 
-def contents(folder: Path) -> dict[str, bytes]: return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def damage(how: str, folder: Path) -> None:
     config, weights = folder / "config.json", next(folder.glob("*.safetensors"))
     data = json.loads(config.read_text())
+    put = lambda **kw: config.write_text(json.dumps({**data, **kw}))
+    put_argument = lambda **kw: put(config={**data["config"], **kw})
     {
         "no config": config.unlink,
         "no weights": weights.unlink,
@@ -124,18 +152,30 @@ def damage(how: str, folder: Path) -> None:
         "truncated config": lambda: config.write_text(config.read_text()[:40]),
         "config is a list": lambda: config.write_text("[1, 2]"),
         "config is binary": lambda: config.write_bytes(b"\xff\xfe\x00"),
-        "unknown format": lambda: config.write_text(json.dumps({**data, "format": 2})),
-        "unknown class": lambda: config.write_text(json.dumps({**data, "class": "VQVAE"})),
-        "another class": lambda: config.write_text(json.dumps({**data, "class": "PCA" if data["class"] != "PCA" else "AE"})),
-        "unknown argument": lambda: config.write_text(json.dumps({**data, "config": {**data["config"], "magic": 1}})),
-        "other size": lambda: config.write_text(json.dumps({**data, "config": {**data["config"], "z_dim": 5}})),
+        "config is deep": lambda: config.write_text("[" * 100_000),
+        "unknown format": lambda: put(format=2),
+        "format is true": lambda: put(format=True),
+        "unknown class": lambda: put(**{"class": "VQVAE"}),
+        "another class": lambda: put(**{"class": "PCA" if data["class"] != "PCA" else "AE"}),
+        "unknown argument": lambda: put_argument(magic=1),
+        "wrong argument": lambda: put_argument(shape="large"),
+        "unknown path": lambda: put_argument(path={"path": "Brownian"}),
+        "other size": lambda: put_argument(z_dim=5),
         "no class": lambda: config.write_text(json.dumps({k: v for k, v in data.items() if k != "class"})),
-        "escaping path": lambda: config.write_text(json.dumps({**data, "weights": "../other.safetensors"})),
+        "arguments are a list": lambda: put(config=[1]),
+        "escaping path": lambda: put(weights="../other.safetensors"),
+        "weights of a number": lambda: put(weights=3),
+        "not safetensors": lambda: [weights.write_bytes(b"{}"), put(sha256=hashlib.sha256(b"{}").hexdigest())],
     }[how]()
 
 
-HOW = ["no config", "no weights", "truncated weights", "empty weights", "flipped byte", "truncated config", "config is a list", "config is binary",
-       "unknown format", "unknown class", "another class", "unknown argument", "other size", "no class", "escaping path"]  # fmt: skip
+HOW = [
+    "no config", "no weights", "truncated weights", "empty weights", "flipped byte", "truncated config",
+    "config is a list", "config is binary", "config is deep", "unknown format", "format is true", "unknown class",
+    "another class",
+    "unknown argument", "wrong argument", "unknown path", "other size", "no class", "arguments are a list",
+    "escaping path", "weights of a number", "not safetensors",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -144,7 +184,7 @@ def test_damaged_model(name, how, tmp_path):
     TRAINED[name].save(tmp_path / "m")
     damage(how, tmp_path / "m")
     before = contents(tmp_path)
-    with pytest.raises(ValueError, match=r"^(folder|weights): expected "): sa.load(tmp_path / "m")
+    with pytest.raises(ValueError, match=r"^(folder|shape|path): expected "): sa.load(tmp_path / "m")
     assert contents(tmp_path) == before
 
 
@@ -154,19 +194,35 @@ def test_a_model_of_another_class(tmp_path):
     with pytest.raises(ValueError, match="folder"): sa.load(tmp_path / "nothing here")
 
 
-def test_save_does_not_overwrite_what_is_not_a_model(tmp_path):
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match=r"^folder: expected a new or empty folder"): TRAINED["AE"].save(tmp_path / "notes")
+def test_save_touches_only_its_own_files(tmp_path):
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "thesis.txt").write_text("years of work")
+    (notes / "model-00000000.safetensors").write_text("somebody else's")
+    for name in ("AE", "SAMI", "AE"): TRAINED[name].save(notes)
+    assert isinstance(sa.load(notes), sa.AE)
+    assert (notes / "thesis.txt").read_text() == "years of work"
+    assert sorted(p.suffix for p in notes.iterdir()) == [".json", ".safetensors", ".safetensors", ".txt"]
+    assert (notes / "model-00000000.safetensors").read_text() == "somebody else's"
+
+
+@pytest.mark.parametrize("text", ['{"model_type": "bert"}', "not json", "[" * 100_000], ids=["another", "text", "deep"])
+def test_save_refuses_a_folder_of_something_else(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"^folder: expected no config.json, or one of"): AE.save(tmp_path)
+    assert contents(tmp_path) == {"config.json": text.encode()}
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ValueError, match="folder"): TRAINED["AE"].save(tmp_path / "file")
-    assert (tmp_path / "notes" / "thesis.txt").read_text() == "years of work"
+    with pytest.raises(ValueError, match="folder: expected a folder"): AE.save(tmp_path / "file")
+
+
+def test_a_model_that_cannot_be_loaded_is_not_saved(tmp_path):
+    model = sa.SAMI(SHAPE, 2, width=8, path=type("Odd", (sa.VPCosine,), {})())
+    with pytest.raises(ValueError, match=r"^config: expected"): model.save(tmp_path / "m")
+    assert not (tmp_path / "m").exists()
 
 
 def test_an_interrupted_save_leaves_the_old_model(tmp_path, monkeypatch):
-    "A full disk at any of the writes: the folder still holds the old model, whole, and no rubbish."
-    import os
-
+    "A full disk at any of the writes: the folder still holds the old model, whole; and saving again works."
     TRAINED["AE"].save(tmp_path / "m")
     other = sa.PCA(SHAPE, 3)
     for failing in (1, 2):
@@ -182,4 +238,6 @@ def test_an_interrupted_save_leaves_the_old_model(tmp_path, monkeypatch):
         monkeypatch.undo()
         assert isinstance(sa.load(tmp_path / "m"), sa.AE)
         assert {k: v for k, v in contents(tmp_path).items() if k in before} == before
-    shutil.rmtree(tmp_path / "m")
+        assert not [p for p in (tmp_path / "m").iterdir() if p.name.startswith(".")]
+    other.save(tmp_path / "m")
+    assert isinstance(sa.load(tmp_path / "m"), sa.PCA)

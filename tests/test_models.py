@@ -3,6 +3,7 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,11 @@ from scoreae.scores import Denoiser
 from scoreae.zoo import MODELS
 
 SHAPES = [(1, 8, 8), (3, 12, 7), (1, 28, 28)]
-EXTRA = {"SAMI": [{}, {"regime": "pinned"}, {"time_conditioned": True}], "DBAE": [{}, {"path": "ve"}, {"stochastic": True}, {"condition": "xT"}, {"condition": "z"}]}
+EXTRA = {
+    "SAMI": [{}, {"regime": "pinned"}, {"time_conditioned": True}],
+    "DiffAE": [{}, {"weighting": "dbae"}],
+    "DBAE": [{}, {"path": "ve"}, {"stochastic": True}, {"condition": "xT"}, {"condition": "z"}],
+}
 CASES = [(kind, kw) for kind in MODELS for kw in EXTRA.get(kind.__name__, [{}])]
 name_of = lambda case: case[0].__name__ + "".join(f"-{v}" for v in case[1].values())
 
@@ -37,7 +42,8 @@ def test_the_contract(case, shape):
     assert xT is None or xT.shape == x.shape
     with torch.no_grad(): assert model.denoiser(z, xT)(x, torch.full((6,), 0.5 * model.path.T)).shape == x.shape
     for mode in ("point", "sample"): assert model.reconstruct(x, mode=mode, steps=3).abs().max() <= 1
-    assert model.sample(2, steps=3).shape == (2, *shape) and model.interpolate(x[0], x[1], n=3, steps=2).shape == (3, *shape)
+    assert model.sample(2, steps=3).shape == (2, *shape)
+    assert model.interpolate(x[0], x[1], n=3, steps=2).shape == (3, *shape)
     b = model.bound(x, n=2)
     deterministic = isinstance(q, sa.Delta)
     assert b.covers == ("log p(x|z)" if deterministic else "log p(x)") and math.isfinite(b.total) and b.stderr_mc >= 0
@@ -55,6 +61,46 @@ def test_save_and_load(case, tmp_path):
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
     assert torch.equal(again.sample(3), model.sample(3)) and again.stats == model.stats
     assert again.bound(x, levels=None, n=2).total == model.bound(x, levels=None, n=2).total
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_loading_in_any_state_of_torch(case, tmp_path):
+    "Neither the default dtype, nor inference mode, nor the random state matters to a loaded model, or is changed."
+    model = make(case, (1, 8, 8))
+    sa.fit(model, images((1, 8, 8)), steps=1, progress=False)
+    model.save(tmp_path)
+    torch.set_default_dtype(torch.float64)
+    try:
+        before = torch.get_rng_state()
+        with torch.inference_mode(): again = sa.load(str(tmp_path))
+        assert torch.equal(before, torch.get_rng_state())
+    finally: torch.set_default_dtype(torch.float32)
+    assert {k: v.dtype for k, v in again.state_dict().items()} == {k: v.dtype for k, v in model.state_dict().items()}
+    assert torch.equal(again.sample(2), model.sample(2))
+    sa.fit(again, images((1, 8, 8)), steps=1, progress=False)  # and it can be trained on
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_any_floating_precision_of_images(case):
+    model, x = make(case, (1, 8, 8)).eval(), images((1, 8, 8))
+    for dtype in (torch.float64, torch.float16, torch.bfloat16):
+        assert model.encode(x.to(dtype)).dtype == torch.float32
+        assert torch.allclose(model.reconstruct(x.double(), steps=2), model.reconstruct(x, steps=2), atol=1e-5)
+        assert model.decode(model.encode(x).to(dtype), steps=1).dtype == torch.float32
+
+
+def test_arguments_are_recorded_for_any_class(tmp_path):
+    class Mine(sa.AE):
+        def __init__(self, shape, *, size=np.int64(3)): super().__init__(shape, int(size), width=8)
+
+    class Yours(Mine): pass
+
+    for kind in (Mine, Yours):
+        model = kind(torch.Size((1, 8, 8)))
+        assert model.config == {"shape": [1, 8, 8], "size": 3} and type(model.config["size"]) is int
+        model.save(tmp_path / kind.__name__)
+        assert type(kind.load(tmp_path / kind.__name__)) is kind
+        with pytest.raises(ValueError, match="a model of this library"): sa.load(tmp_path / kind.__name__)
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
@@ -89,7 +135,7 @@ def test_guidance_survives_every_gradient_mode(mode, digits):
 
 
 def test_point_and_sample_of_a_trained_bridge(digits):
-    "A trained DBAE: a point is one image per code; samples scatter, and their mean is closer to the image than one of them."
+    "A trained DBAE: a point is one image per code; samples scatter, and their mean is closer than one of them."
     model = make((sa.DBAE, {}), (1, 8, 8), z_dim=8)
     sa.fit(model, digits["train"][0], steps=150, lr=2e-3, progress=False)
     x = digits["test"][0][:50]

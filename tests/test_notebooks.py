@@ -24,6 +24,7 @@ def test_all_notebooks():
 @pytest.mark.filterwarnings("ignore")  # of the kernel machinery
 def test_in_a_jupyter_kernel(name):
     nb = nbformat.read(ROOT / "nbs" / f"{name}.ipynb", as_version=4)
-    NotebookClient(nb, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(ROOT / "nbs")}}).execute()
+    where = {"metadata": {"path": str(ROOT / "nbs")}}
+    NotebookClient(nb, timeout=300, kernel_name="python3", resources=where).execute()
     pictures = [o for c in nb.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
     assert pictures
