@@ -146,14 +146,54 @@ trainings: differences between rows of the size of their uncertainties are not f
 """
 
 
-def results() -> str:
-    "docs/results.md as it should be, from the stored results."
-    from scoreae.evaluation import Value, markdown_table
+CONTEST = """
+The rules and the reasons for them are on [33_head_to_head](33_head_to_head.ipynb). Made by
 
-    run = json.loads((ROOT / "docs" / "results" / "demo.json").read_text())
-    rows = [{k: Value(*v) if isinstance(v, list) else v for k, v in row.items()} for row in run["rows"]]
-    head = "---\ntitle: Results\ndescription: Numbers, each with the command that made it.\n---\n"
-    return head + DEMO.format(table=markdown_table(rows), **run)
+```
+{command}
+```
+
+that is, {data} at {size}×{size} pixels ({train} images to train on, {val} to choose on, {test} to report on), {steps}
+steps of {batch_size} images, networks of width {width}, on {threads} thread(s) of a {machine} CPU (torch {torch}).
+Numbers are means over {seeds} seeds, which include first weights, batches and noise; ± is the standard deviation over
+seeds. MSE is on the [0, 1] scale; point and sample, with 25 evaluations each, answer different questions and are not
+compared with each other. Bits per dimension bound $\\log p(x)$ for every model, deterministic codes with the noise that
+is best for the validation images; rate and distortion are its two parts. FD-clf is the Fréchet distance of samples to
+test images in the features of a small classifier trained on the training images (it is not FID), at {test} / 2 of each;
+the same distance between two halves of the test images is {floor:.2f}. `ms/step` is the time of a training step.
+
+What it is not: these networks are small, and their training is short. The table says what each model does with this
+budget, not what it can do.
+"""
+
+
+def head(title: str, description: str) -> str: return f"---\ntitle: {title}\ndescription: {description}\n---\n"
+
+
+def contest(file: Path) -> str:
+    "The page of a head-to-head, from its stored rows."
+    from scoreae.evaluation import markdown_table
+    from scoreae.head_to_head import summary
+
+    run = json.loads(file.read_text())
+    floor = [r["FD-clf floor"] for r in run["rows"]]
+    mean = sum(v[0] if isinstance(v, list) else v for v in floor) / len(floor)
+    page = head("Head to head", "All models of the zoo, trained alike.")
+    page += CONTEST.format(**run, **run["contest"], floor=mean)
+    tables = ((k, markdown_table(summary(run["rows"], k))) for k in run["contest"]["z_dims"])
+    return page + "".join(f"\n## Codes of {k} numbers\n\n{table}\n" for k, table in tables)
+
+
+def results() -> dict[str, str]:
+    "The pages of results as they should be, from the stored results: path in docs/ and text."
+    from scoreae.cli import shown
+    from scoreae.evaluation import from_json, markdown_table
+
+    stored = ROOT / "docs" / "results"
+    run = json.loads((stored / "demo.json").read_text())
+    demo = DEMO.format(table=markdown_table(shown(from_json(run["rows"]))), **run)
+    pages = {"results.md": head("Results", "Numbers, each with the command that made it.") + demo}
+    return pages | {f"results/{f.stem}.md": contest(f) for f in stored.glob("fashion-mnist.json")}
 
 
 def main(command: str) -> int:
@@ -169,7 +209,7 @@ def main(command: str) -> int:
         for name, data in pictures.items(): (ROOT / "docs" / "images" / name).write_bytes(data)
         return 0
     if command == "results":
-        (ROOT / "docs" / "results.md").write_text(results())
+        for name, text in results().items(): (ROOT / "docs" / name).write_text(text)
         return 0
     print(__doc__, file=sys.stderr)
     return 2

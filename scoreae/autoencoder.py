@@ -60,7 +60,7 @@ class Delta(Distribution):
 
 @register_kl(Delta, Distribution)
 def _kl_delta(p: Delta, q: Distribution) -> Tensor:
-    same = (p.mean == q.mean).all(-1) if isinstance(q, Delta) else torch.zeros(p.batch_shape, dtype=torch.bool)
+    same = (p.mean == q.mean).all(-1) if isinstance(q, Delta) else torch.zeros_like(p.mean[:, 0], dtype=torch.bool)
     return torch.where(same, 0.0, math.inf)
 
 # %% ../nbs/11_autoencoder.ipynb #8040ddb8

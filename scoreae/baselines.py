@@ -11,6 +11,7 @@ __all__ = ['PlainDecoder', 'decoder_cost', 'PCA', 'AE', 'RandomEncoder', 'VAE', 
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
@@ -122,7 +123,9 @@ class PCA(PlainDecoder):
 
         require(len(x) > self.z_dim, "x", x, f"more than {self.z_dim} images, for as many components")
         flat = x.flatten(1).cpu()
-        if flat.numel() <= self.large: fitted = decomposition.PCA(self.z_dim, random_state=0).fit(flat.double().numpy())
+        if flat.numel() <= self.large:
+            with np.errstate(invalid="ignore"):  # images that are all alike have no variance to share
+                fitted = decomposition.PCA(self.z_dim, random_state=0).fit(flat.double().numpy())
         else:
             fitted = decomposition.IncrementalPCA(self.z_dim, batch_size=max(1024, 5 * self.z_dim))
             fitted.fit(flat.float().numpy())

@@ -38,7 +38,8 @@ def _data(codes, factors, names: Sequence[str] | None = None) -> tuple[np.ndarra
     z, v = _matrix(codes, "codes"), _matrix(factors, "factors")
     require(len(z) == len(v), "factors", factors, f"{len(z)} rows, as many as the codes")
     names = [f"factor {j}" for j in range(v.shape[1])] if names is None else list(names)
-    require(len(names) == v.shape[1], "names", names, f"{v.shape[1]} names, one per factor")
+    different = len(set(names)) == len(names) == v.shape[1]
+    require(different, "names", names, f"{v.shape[1]} different names, one per factor")
     for name, column in zip(names, v.T, strict=True):
         require(np.ptp(column) > 0, "factors", f"constant {name}", "factors that take more than one value")
     return z, v
@@ -165,7 +166,7 @@ def _trees(kind: str, discrete: bool, seed: int):
 
 
 def dci(codes, factors, regressor: str = "forest", discrete: Sequence[bool] | None = None, seed: int = 0) -> dict:
-    """Disentanglement, completeness and informativeness in [0, 1] (Eastwood & Williams 2018).
+    """Disentanglement and completeness in [0, 1], informativeness at most 1 (Eastwood & Williams 2018).
 
     Trained on two thirds of the rows. Also: importance (k, K), informative (K,), the regressor's name and the sizes.
     """

@@ -12,6 +12,7 @@ __all__ = ['KINDS', 'Split', 'Value', 'bootstrap', 'label_scores', 'factor_score
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,10 @@ from .autoencoder import Autoencoder
 from .bounds import Bound
 from .core import check_images, require, require_choice, require_int, rng
 from .disentanglement import report
-from .fidelity import mse, psnr
+from .fidelity import mse, psnr, ssim
+from .generation import Classifier, clf_features, fit_classifier, frechet, kid, precision_recall
+from .generation import sliced_wasserstein, with_floor
+from .straightness import straightening
 
 # %% ../nbs/26_evaluation.ipynb #95bc0e31
 class Value(NamedTuple):
@@ -181,6 +185,8 @@ def _fidelity(model: Autoencoder, x: Tensor, steps: int, **kw) -> dict[str, Valu
     point = model.reconstruct(x, "point", steps, seed=kw["seed"])
     draw = model.reconstruct(x, "sample", steps, seed=kw["seed"])
     values = {"MSE point": mse(point, x), "MSE sample": mse(draw, x), "PSNR point (dB)": psnr(point, x)}
+    similar = find_spec("torchmetrics") and min(x.shape[2:]) > 2 and x.shape[1] in (1, 3)
+    if similar: values["SSIM point"] = ssim(point, x)
     return {k: bootstrap(np.mean, v, **kw) for k, v in values.items()}
 
 
@@ -215,18 +221,66 @@ def _likelihood(b: Bound, dims: int, **kw) -> dict[str, Value]:
     parts = {"rate (nats)": rate, "distortion (nats)": distortion}
     return {k: bootstrap(np.mean, v, **kw) for k, v in (whole | parts).items()}
 
-# %% ../nbs/26_evaluation.ipynb #fc411290
+# %% ../nbs/26_evaluation.ipynb #18efa447
+def _generation(model: Autoencoder, x: Tensor, judge: Classifier | None, seed: int) -> dict[str, Value]:
+    "Distances of samples from test images (N, C, H, W), and of test images from each other (floor), at N / 2 of each."
+    judge = judge if len(x) >= 40 else None  # halves of fewer images are too small for the blocks of `kid`
+    drawn, found = model.sample(len(x), seed=seed).to(x), {"SW": (sliced_wasserstein, x.flatten(1))}
+    sets = {"SW": drawn.flatten(1)}
+    if judge is not None:
+        real = clf_features(judge, x)
+        found |= {"FD-clf": (frechet, real), "KID-clf": (lambda a, b: kid(a, b)[0], real)}
+        sets |= dict.fromkeys(("FD-clf", "KID-clf"), clf_features(judge, drawn))
+    row = {}
+    for name, (metric, real) in found.items():
+        f = with_floor(metric, real, sets[name], seed=seed)
+        row |= {name: Value(f.value, f.spread), f"{name} floor": Value(f.floor, f.floor_spread)}
+    if judge is None: return row
+    near = precision_recall(found["FD-clf"][1], sets["FD-clf"])
+    return row | {"precision": near.precision, "recall": near.recall}
+
+
+def _straightness(model: Autoencoder, clips: Tensor | None, seed: int) -> dict[str, Value]:
+    "Curvature in degrees of the codes of clips (N, T, C, H, W), and its difference to that of the pixels."
+    if clips is None: return {}
+    codes = model.encode(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+    s = straightening(codes, clips, seed=seed)
+    less = Value(s["difference"], (s["interval"][1] - s["interval"][0]) / 3.92, *s["interval"])
+    return {"curvature (°)": s["degrees"], "curvature - pixels (°)": less}
+
+# %% ../nbs/26_evaluation.ipynb #6615085a
+def _judge(judge: Classifier | None, train: Split) -> Classifier | None:
+    "The classifier given, or one trained on labelled images, or none without labels."
+    x, y = train
+    labelled = y is not None and not y.is_floating_point()
+    return fit_classifier(x, y.unique(return_inverse=True)[1], seed=0) if judge is None and labelled else judge
+
+
+def _check_extras(model: Autoencoder, test: Tensor, judge: Classifier | None, clips: Tensor | None) -> None:
+    "`ValueError` for what would otherwise be found only after the long part of an evaluation."
+    require(len(test) > 1, "test", test, "at least two images")
+    require(judge is None or isinstance(judge, Classifier), "judge", judge, "a Classifier")
+    if clips is None: return
+    fits = isinstance(clips, Tensor) and clips.ndim == 5 and clips.shape[1] >= 3
+    require(fits, "clips", clips, "clips (N, T, C, H, W) of at least three frames")
+    check_images(clips.flatten(0, 1), model.shape, "clips")
+
+
 def evaluate(model: Autoencoder, train: Split | Tensor, val: Split | Tensor, test: Split | Tensor,
-             levels: int | None = None, name: str = "", *, steps: int = 25, seed: int = 0,
-             resamples: int = 200) -> dict:
+             levels: int | None = None, name: str = "", *, judge: Classifier | None = None, clips: Tensor | None = None,
+             steps: int = 25, seed: int = 0, resamples: int = 200) -> dict:
     """One row of a table of models, all on the test split: `Value`s, and what the model is.
 
     A split is a pair of images (N, C, H, W) in [-1, 1] and targets (labels or factors, as in `probe`), or images alone.
-    MSE and PSNR on the [0, 1] scale of reconstructions with `steps` evaluations, probes of the targets, and the bound:
-    in bits per dimension with `levels` of grey, else in nats per image. `ValueError` before any work for bad splits.
+    MSE, PSNR, SSIM (with torchmetrics) on the [0, 1] scale of reconstructions with `steps` evaluations, probes of the
+    targets, the bound in bits per dimension with `levels` of grey, else in nats per image, and samples as a set, in the
+    features of `judge` (trained on labels if there are any), for 40 test images or more. `clips` (N, T, C, H, W) add
+    straightness.
     """
-    splits = {k: s if isinstance(s, tuple) else (s, None) for k, s in (("train", train), ("val", val), ("test", test))}
+    given = {"train": train, "val": val, "test": test}
+    splits = {k: s if isinstance(s, tuple | list) else (s, None) for k, s in given.items()}
     for k, (x, _) in splits.items(): check_images(x, model.shape, k)
+    _check_extras(model, splits["test"][0], judge, clips)
     known = all(y is not None for _, y in splits.values())
     if known: _check_targets({k: y for k, (_, y) in splits.items()}, {k: len(x) for k, (x, _) in splits.items()})
     kw = {"seed": require_int(seed, "seed", low=0), "resamples": require_int(resamples, "resamples", low=2)}
@@ -236,6 +290,8 @@ def evaluate(model: Autoencoder, train: Split | Tensor, val: Split | Tensor, tes
         **_fidelity(model, x, steps, **kw),
         **(_knowledge(model, splits, **kw) if known else {}),
         **_likelihood(fair_bound(model, x_val, x, levels, seed=seed), x[0].numel(), **kw),
+        **_generation(model, x, _judge(judge, splits["train"]), seed),
+        **_straightness(model, clips, seed),
         "parameters": sum(p.numel() for p in model.parameters()),
         **{k: model.trained.get(k, 0) for k in ("steps", "seconds")},
         "images": len(x), "seed": seed,

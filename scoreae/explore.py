@@ -48,8 +48,9 @@ def picture(x: Tensor) -> np.ndarray:
 
 def plot_rows(rows: dict[str, Tensor], title: str = "", size: float = 0.55) -> Plot:
     "One labelled row of images of `size` inches for each entry: {label: (N, C, H, W) in [-1, 1]}."
-    require(len(rows) > 0, "rows", rows, "at least one row")
-    n, text = max(len(x) for x in rows.values()), 0.08 * max(len(label) for label in rows)  # inches for the labels
+    n = max((len(x) for x in rows.values()), default=0)
+    require(n > 0, "rows", rows, "at least one row with an image")
+    text = 0.08 * max(len(label) for label in rows)  # inches for the labels
     with matplotlib.style.context("scoreae.paper"):
         fig = Plot(figsize=(0.2 + text + n * size, 0.25 + len(rows) * size + 0.25 * bool(title)))
         grid = fig.subplots(len(rows), n, squeeze=False, gridspec_kw={"wspace": 0.05, "hspace": 0.05})
@@ -89,7 +90,7 @@ def plot_losses(fits: dict[str, Fit], title: str = "Training loss, relative to i
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter("{x:g}")
         ax.minorticks_off()
-        ax.legend()
+        if ax.lines: ax.legend()
     return fig
 
 # %% ../nbs/27_explore.ipynb #e7e4a11b

@@ -84,7 +84,8 @@ CROPS = ("center", "pad", "stretch")
 def resize(x: Tensor, size: int | tuple[int, int], crop: str = "center", background: float = 1.0) -> Tensor:
     "Images (N, C, H, W), uint8 or float in [-1, 1], at `size` (a side, or height and width), in the same dtype."
     require_choice(crop, "crop", CROPS)
-    pair = size if isinstance(size, tuple) else (size, size)
+    require(isinstance(x, Tensor) and x.ndim == 4, "x", x, "a tensor of images (N, C, H, W)")
+    pair = size if isinstance(size, tuple | list) else (size, size)
     require(len(pair) == 2, "size", size, "an integer or a pair (height, width)")
     (h, w), (H, W) = (require_int(s, "size", high=2**15) for s in pair), x.shape[2:]
     if (h, w) == (H, W): return x
@@ -125,6 +126,8 @@ def _axes(a: np.ndarray, layout: str | None) -> np.ndarray:
     "Move the channels of (N, H, W), (N, H, W, C) or (N, C, H, W) to axis 1."
     require_choice(layout, "layout", (None, "NCHW", "NHWC"))
     require(a.ndim in (3, 4) and a.size > 0, "spec", a, "images (N, H, W), (N, H, W, C) or (N, C, H, W)")
+    single = "images (N, H, W); a single image (H, W, C) goes into a list"
+    require(a.ndim == 4 or a.shape[2] not in (3, 4), "spec", a, single)
     if a.ndim == 3: return a[:, None]
     axes = {"NCHW": 1, "NHWC": 3} if layout is None else {layout: layout.index("C")}
     fits = [name for name, axis in axes.items() if a.shape[axis] in (1, 3, 4)]

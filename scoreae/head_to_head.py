@@ -11,7 +11,7 @@ __all__ = ['SETS', 'COLUMNS', 'Contest', 'shrink', 'images_of', 'contend', 'comp
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from . import data
 from .autoencoder import write_atomic
 from .core import require, require_choice, require_int, require_number
 from .evaluation import Value, evaluate, to_json
-from .generation import clf_features, fit_classifier, frechet, with_floor
+from .generation import Classifier, fit_classifier
 from .training import fit
 from .zoo import VARIANTS, make
 
@@ -54,6 +54,8 @@ class Contest:
         for name in ("size", "steps", "batch_size", "width", "seeds"): require_int(getattr(self, name), name)
         for name in data.SPLITS: require_int(getattr(self, name), name, low=2)
         for z_dim in self.z_dims: require_int(z_dim, "z_dims")
+        apart = 0 < len(self.z_dims) == len(set(self.z_dims))
+        require(apart, "z_dims", self.z_dims, "at least one size, each once")
         require_number(self.lr, "lr", 0, above=True)
 
     @property
@@ -77,19 +79,18 @@ def images_of(contest: Contest, root: str | os.PathLike | None = None,
     return [(shrink(x[: cut[s]], contest.size, contest.levels), y[: cut[s]]) for s, (x, y) in splits.items()]
 
 # %% ../nbs/33_head_to_head.ipynb #43694777
-def contend(name: str, z_dim: int, seed: int, contest: Contest, splits: list, judge: Callable[[Tensor], Tensor],
+def contend(name: str, z_dim: int, seed: int, contest: Contest, splits: list, judge: Classifier,
             device: torch.device | str | None = None) -> dict:
     "Train one model and question it: a row, with numbers as [mean, standard error, low, high] over test images."
-    (x, _), _, (x_test, _) = splits
+    x = splits[0][0]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = make(name, tuple(x.shape[1:]), z_dim, width=contest.width)
     kw = {"steps": contest.steps, "batch_size": contest.batch_size, "lr": contest.lr, "seed": seed, "device": device}
     done = fit(model, x, progress=False, **kw)
-    row = evaluate(model, *splits, levels=contest.levels, name=name, seed=seed)
-    scored = with_floor(frechet, judge(x_test), judge(model.sample(len(x_test), seed=seed)), seed=seed)
-    row |= {"FD-clf": scored.value, "FD-clf floor": scored.floor, "z_dim": z_dim}
-    return to_json([row | {"ms/step": 1e3 * done.seconds / done.steps if done.steps else 0.0}])[0]
+    row = evaluate(model, *splits, levels=contest.levels, name=name, judge=judge, seed=seed)
+    speed = {"ms/step": 1e3 * done.seconds / done.steps if done.steps else 0.0}
+    return to_json([row | speed | {"z_dim": z_dim}])[0]
 
 # %% ../nbs/33_head_to_head.ipynb #15aaf93d
 def _rows(contest: Contest, names: Sequence[str], splits: list, out: Path, device) -> Iterator[dict]:
@@ -98,9 +99,10 @@ def _rows(contest: Contest, names: Sequence[str], splits: list, out: Path, devic
     rules = asdict(contest) | {"z_dims": None, "seeds": None}
     for z_dim, seed, name in ((k, s, n) for k in contest.z_dims for s in range(contest.seeds) for n in names):
         file = out / f"{'-'.join(name.replace(',', '').split())}-k{z_dim}-seed{seed}.json"
-        known = json.loads(file.read_text()) if file.exists() else {}
+        try: known = json.loads(file.read_text())
+        except (FileNotFoundError, ValueError): known = {}  # a row that cannot be read is made again
         if known.get("rules") != rules:
-            row = contend(name, z_dim, seed, contest, splits, lambda x: clf_features(judge, x), device)
+            row = contend(name, z_dim, seed, contest, splits, judge, device)
             known = {"rules": rules, "row": row}
             write_atomic(file, (json.dumps(known) + "\n").encode())
         yield known["row"]
@@ -117,7 +119,7 @@ def compete(contest: Contest, out: str | os.PathLike, names: Sequence[str] | Non
     out = Path(out)
     splits = images_of(contest, root, download)
     out.mkdir(parents=True, exist_ok=True)
-    names = tuple(names or VARIANTS)
+    names = tuple(dict.fromkeys(names or VARIANTS))
     total = len(names) * len(contest.z_dims) * contest.seeds
     bar = tqdm(_rows(contest, names, splits, out, device), total=total, unit="model", disable=not progress)
     rows = list(bar)

@@ -121,7 +121,7 @@ def _loop(run: _Run, x: Tensor, total: float, timed: bool, progress: bool) -> No
         for index in batches(len(x), run.record["batch_size"], run.order):
             spent = time.perf_counter() - run.begin if timed else run.steps
             if run.steps and spent >= total: break
-            batch = x[index.to(x.device)]
+            batch = x[index.to(x.device)].to(run.model.dtype)
             run.step(batch, spent / total)
             done = min(int(time.perf_counter() - run.begin), bar.total) if timed else run.steps
             bar.update(done - bar.n)
@@ -148,10 +148,9 @@ def _checked(model: Autoencoder, x: Tensor, device: torch.device | str | None) -
     require(finite, "model", f"NaN or infinite weights in {type(model).__name__}", "a model with finite weights")
     check_images(x, model.shape)
     require(len(x) > 1, "x", x, "at least two images")
-    try: wanted = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try: torch.Generator(wanted := torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     except (RuntimeError, TypeError): wanted = None
-    there = wanted is not None and (wanted.type != "cuda" or torch.cuda.is_available())
-    require(there, "device", device, "a device of this machine, like 'cpu'")
+    require(wanted is not None, "device", device, "a device of this machine, like 'cpu'")
     return x.detach(), wanted
 
 
@@ -166,6 +165,8 @@ def fit(model: Autoencoder, x: Tensor, steps: int | None = None, *, minutes: flo
         lr: float = 1e-3, ema: float = 0.999, clip: float = 1.0, seed: int = 0, log_every: int = 20,
         progress: bool = True, device: torch.device | str | None = None) -> Fit:
     """Train `model` on images (N, C, H, W) in [-1, 1], N >= 2, for `steps` (2000 by default) or `minutes`.
+
+    Images of any floating-point type; batches are converted to the model's.
 
     AdamW (torch's defaults but for the rate `lr`, which warms up and falls to 0 over the budget), gradients clipped to
     norm `clip`, weights averaged with decay `ema`. At least one step is taken, if anything can be trained. Afterwards

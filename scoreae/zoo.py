@@ -37,11 +37,12 @@ MODELS = tuple(dict.fromkeys(kind for kind, _ in VARIANTS.values()))
 
 
 def make(name: str, shape: Sequence[int], z_dim: int, **kw) -> Autoencoder:
-    "A new model of the zoo for images (C, H, W) and codes of `z_dim`; keywords its class does not know are left out."
+    "A new model of the zoo for images (C, H, W) and codes of `z_dim`; keywords that only others know are left out."
     require_choice(name, "name", tuple(VARIANTS))
     kind, setting = VARIANTS[name]
-    known = inspect.signature(kind).parameters
-    return kind(shape, z_dim, **setting, **{k: v for k, v in kw.items() if k in known})
+    options = {c: set(inspect.signature(c).parameters) - {"shape", "z_dim"} for c in MODELS}
+    for k in kw: require_choice(k, "kw", sorted(set.union(*options.values())))
+    return kind(shape, z_dim, **{**setting, **{k: v for k, v in kw.items() if k in options[kind]}})
 
 # %% ../nbs/17_zoo.ipynb #6dc120e0
 def load(folder: str | os.PathLike) -> Autoencoder:

@@ -191,7 +191,7 @@ def test_exported_code_is_short_and_documented(notebook):
 def test_symlinks_and_names():
     link = ROOT / "nbs" / "_quarto.yml"
     assert link.is_symlink() and link.resolve() == ROOT / "_quarto.yml"
-    for page in (ROOT / "docs").glob("*.md"):
+    for page in [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "results").glob("*.md")]:
         assert (ROOT / "nbs" / page.name).resolve() == page, f"link docs/{page.name} into nbs/"
     stems = [re.sub(r"^\d+_", "", n.stem) for n in NOTEBOOKS]
     assert len(stems) == len(set(stems))

@@ -22,7 +22,8 @@ def test_all_notebooks():
 
 @pytest.mark.parametrize("name", ["index", "01_paths"])
 @pytest.mark.filterwarnings("ignore")  # of the kernel machinery
-def test_in_a_jupyter_kernel(name):
+def test_in_a_jupyter_kernel(name, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     nb = nbformat.read(ROOT / "nbs" / f"{name}.ipynb", as_version=4)
     where = {"metadata": {"path": str(ROOT / "nbs")}}
     NotebookClient(nb, timeout=300, kernel_name="python3", resources=where).execute()
