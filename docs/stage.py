@@ -135,7 +135,8 @@ DEMO = """
 ## The demo: 8×8 digits
 
 `{command}`: {steps} steps of {batch_size} images for each trained model, width {width}, on {device} with {threads}
-threads (torch {torch}); {seconds:.0f} s in all. One seed; uncertainties are over the 397 held-out images.
+threads (torch {torch}); {seconds:.0f} s in all. One seed; uncertainties are over the 397
+held-out images, and of FD-clf over random halves of them.
 
 {table}
 

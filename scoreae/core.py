@@ -49,7 +49,7 @@ def require_int(value, name: str, low: int = 1, high: int = 2**62) -> int:
 
 def require_number(value, name: str, low: float = -math.inf, high: float = math.inf, above: bool = False) -> float:
     "`value` as a `float`, or `ValueError` unless it is finite and in `[low, high]` (`above`: and not `low` itself)."
-    want = f"a finite number in {'(' if above else '['}{low:g}, {high:g}]"
+    want = f"a finite number in {'(' if above else '['}{low:g}, {high:g}{']' if math.isfinite(high) else ')'}"
     require(isinstance(value, numbers.Real) and not isinstance(value, bool), name, value, want)
     try: number = float(value)
     except OverflowError: number = math.inf

@@ -129,7 +129,8 @@ def compete(contest: Contest, out: str | os.PathLike, names: Sequence[str] | Non
     return result
 
 # %% ../nbs/33_head_to_head.ipynb #581dad53
-COLUMNS = ("MSE point", "MSE sample", "linear (%)", "bits/dim", "rate (nats)", "distortion (nats)", "FD-clf", "ms/step")
+COLUMNS = ("MSE point", "MSE sample", "linear (%)", "bits/dim", "rate (nats)", "distortion (nats)", "FD-clf")
+COLUMNS += ("FD-clf floor", "ms/step")
 
 
 def summary(rows: Sequence[dict], z_dim: int, columns: Sequence[str] = COLUMNS) -> list[dict]:
