@@ -29,7 +29,7 @@ from torch.distributions import Distribution, Independent, Normal
 from torch.distributions.kl import register_kl
 
 from . import paths, samplers
-from .bounds import WEIGHTINGS, Bound, bound_terms, default_gamma_max, noise_levels
+from .bounds import MOST_LEVELS, WEIGHTINGS, Bound, bound_terms, default_gamma_max, noise_levels
 from .core import check_images, in_batches, randn_like, require, require_choice, require_int, require_number
 from .core import rng, sqnorm
 from .nets import check_shape
@@ -276,7 +276,7 @@ def bound(self: Autoencoder, x: Tensor, levels: int | None = None, seed: int | t
     require(tau is None or std is None, "tau", tau, "None: this encoder is stochastic")
     if tau is not None: std, prior = self.prior.noised(tau)
     if std is None: std, covered = torch.zeros(()), False
-    if levels is not None: require_int(levels, "levels", low=2, high=65536)
+    if levels is not None: require_int(levels, "levels", low=2, high=MOST_LEVELS)
     high = (default_gamma_max(levels) if levels is not None else self.gamma_max) if gamma_max is None else gamma_max
     high, n, g = require_number(high, "gamma_max", 0, above=True), require_int(n, "n"), rng(seed, self.device)
 

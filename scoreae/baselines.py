@@ -19,8 +19,8 @@ from torch.nn.functional import softplus
 
 from .autoencoder import Autoencoder
 from .bounds import Bound, last_step
-from .core import in_batches, randn_like, require, require_int, require_number, rng, sqnorm
-from .nets import HalfUNet, ImageDecoder
+from .core import in_batches, randn_like, require, require_number, rng, sqnorm
+from .nets import HalfUNet, ImageDecoder, check_widths
 from .paths import VPCosine
 from .priors import kl_per_axis
 
@@ -138,8 +138,7 @@ class PCA(PlainDecoder):
 # %% ../nbs/15_baselines.ipynb #afac41f5
 def _networks(model: PlainDecoder, outputs: int, width: int, encoder_width: int | None) -> None:
     "Give `model` its half-U-Net encoder with that many outputs, and its decoder."
-    width = require_int(width, "width")
-    small = max(8, width // 2) if encoder_width is None else require_int(encoder_width, "encoder_width")
+    width, small = check_widths(width, encoder_width)
     model.encoder_net = HalfUNet(model.shape, outputs, small)
     model.decoder_net = ImageDecoder(model.shape, model.z_dim, width)
 

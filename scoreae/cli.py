@@ -26,27 +26,19 @@ from torch import Tensor
 
 from . import data
 from .autoencoder import Autoencoder, write_atomic
-from .baselines import AE, PCA
 from .core import require_int, require_number
-from .dbae import DBAE
 from .evaluation import evaluate, markdown_table, to_json
 from .explore import plot_losses, plot_rows, traverse, write_report
 from .generation import fit_classifier
 from .head_to_head import Contest, compete, summary
-from .sami import SAMI
 from .training import Fit, fit
+from .zoo import make
 
 # %% ../nbs/28_cli.ipynb #3da5e4f8
 def demo_models(z_dim: int, width: int) -> dict[str, Autoencoder]:
     "The models of the demo, untrained: same code size and encoder."
-    shape, kw = (1, 8, 8), {"width": width, "encoder_width": 16}
-    return {
-        "SAMI": SAMI(shape, z_dim, **kw),
-        "SAMI, told level": SAMI(shape, z_dim, time_conditioned=True, **kw),
-        "DBAE": DBAE(shape, z_dim, stochastic=True, kl_weight=0.1, **kw),
-        "AE": AE(shape, z_dim, **kw),
-        "PCA": PCA(shape, z_dim),
-    }
+    names = ("SAMI", "SAMI, told level", "DBAE", "AE", "PCA")
+    return {name: make(name, (1, 8, 8), z_dim, width=width, encoder_width=16) for name in names}
 
 # %% ../nbs/28_cli.ipynb #d1d3be2c
 def step_seconds(model: Autoencoder, x: Tensor, steps: int = 8) -> float:

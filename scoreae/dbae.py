@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from .autoencoder import Autoencoder
-from .core import require, require_choice, require_int
-from .nets import HalfUNet, ImageDecoder, UNet
+from .core import require, require_choice
+from .nets import HalfUNet, ImageDecoder, UNet, check_widths
 from .paths import VE, Path, Pinned, VPLinear
 from .scores import Denoiser
 
@@ -42,8 +42,8 @@ class DBAE(Autoencoder):
         require_choice(stochastic, "stochastic", (False, True))
         require_choice(condition, "condition", CONDITIONS)
         require(stochastic or not kl_weight, "kl_weight", kl_weight, "0 for a deterministic encoder, of infinite rate")
-        self.stochastic, self.condition, width = stochastic, condition, require_int(width, "width")
-        small = max(8, width // 2) if encoder_width is None else require_int(encoder_width, "encoder_width")
+        self.stochastic, self.condition = stochastic, condition
+        width, small = check_widths(width, encoder_width)
         self.encoder_net = HalfUNet(self.shape, z_dim * (1 + stochastic), small)
         self.endpoint_net = ImageDecoder(self.shape, z_dim, small)
         told = {"z_dim": 0 if condition == "xT" else z_dim, "extra": 0 if condition == "z" else self.shape[0]}

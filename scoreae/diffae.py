@@ -15,8 +15,8 @@ from torch import Tensor
 
 from .autoencoder import Autoencoder
 from .bounds import WEIGHTINGS, noise_levels
-from .core import require, require_choice, require_int
-from .nets import HalfUNet, UNet
+from .core import require, require_choice
+from .nets import HalfUNet, UNet, check_widths
 from .paths import Path, Pinned, VPLinear
 from .scores import Denoiser, Stats
 
@@ -38,8 +38,7 @@ class DiffAE(Autoencoder):
         require_choice(weighting, "weighting", (*WEIGHTINGS, "dbae"))
         super().__init__(shape, z_dim, path, weighting="edm" if weighting == "dbae" else weighting, gamma_max=gamma_max)
         self.weighting = weighting
-        width = require_int(width, "width")
-        small = max(8, width // 2) if encoder_width is None else require_int(encoder_width, "encoder_width")
+        width, small = check_widths(width, encoder_width)
         self.net, self.encoder_net = UNet(self.shape, width, z_dim=z_dim), HalfUNet(self.shape, z_dim, small)
 
     def codes(self, x: Tensor) -> tuple[Tensor, None]: return self.encoder_net(x), None

@@ -224,7 +224,6 @@ def _likelihood(b: Bound, dims: int, **kw) -> dict[str, Value]:
 # %% ../nbs/26_evaluation.ipynb #18efa447
 def _generation(model: Autoencoder, x: Tensor, judge: Classifier | None, seed: int) -> dict[str, Value]:
     "Distances of samples from test images (N, C, H, W), and of test images from each other (floor), at N / 2 of each."
-    judge = judge if len(x) >= 40 else None  # halves of fewer images are too small for the blocks of `kid`
     drawn, found = model.sample(len(x), seed=seed).to(x), {"SW": (sliced_wasserstein, x.flatten(1))}
     sets = {"SW": drawn.flatten(1)}
     if judge is not None:
@@ -249,8 +248,9 @@ def _straightness(model: Autoencoder, clips: Tensor | None, seed: int) -> dict[s
     return {"curvature (°)": s["degrees"], "curvature - pixels (°)": less}
 
 # %% ../nbs/26_evaluation.ipynb #6615085a
-def _judge(judge: Classifier | None, train: Split) -> Classifier | None:
-    "The classifier given, or one trained on labelled images, or none without labels."
+def _judge(judge: Classifier | None, train: Split, images: int) -> Classifier | None:
+    "The classifier given, or one trained on labelled images; none without labels, or for few `images`."
+    if images < 40: return None  # their halves are too small for the blocks of `kid`
     x, y = train
     labelled = y is not None and not y.is_floating_point()
     return fit_classifier(x, y.unique(return_inverse=True)[1], seed=0) if judge is None and labelled else judge
@@ -290,7 +290,7 @@ def evaluate(model: Autoencoder, train: Split | Tensor, val: Split | Tensor, tes
         **_fidelity(model, x, steps, **kw),
         **(_knowledge(model, splits, **kw) if known else {}),
         **_likelihood(fair_bound(model, x_val, x, levels, seed=seed), x[0].numel(), **kw),
-        **_generation(model, x, _judge(judge, splits["train"]), seed),
+        **_generation(model, x, _judge(judge, splits["train"], len(x)), seed),
         **_straightness(model, clips, seed),
         "parameters": sum(p.numel() for p in model.parameters()),
         **{k: model.trained.get(k, 0) for k in ("steps", "seconds")},

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from . import data
 from .autoencoder import write_atomic
 from .core import require, require_choice, require_int, require_number
-from .evaluation import Value, evaluate, to_json
+from .evaluation import Value, evaluate, from_json, to_json
 from .generation import Classifier, fit_classifier
 from .training import fit
 from .zoo import VARIANTS, make
@@ -73,10 +73,13 @@ def shrink(x: Tensor, size: int, levels: int = 256) -> Tensor:
 def images_of(contest: Contest, root: str | os.PathLike | None = None,
               download: bool = False) -> list[tuple[Tensor, Tensor]]:
     "The images and labels of the contest's three splits; `root` and `download` as in `data`."
-    kw = {} if contest.data == "digits" else {"root": root, "download": download}
-    splits = {split: getattr(data, contest.data)(split, labels=True, **kw) for split in data.SPLITS}
-    cut = {split: getattr(contest, split) for split in data.SPLITS}
-    return [(shrink(x[: cut[s]], contest.size, contest.levels), y[: cut[s]]) for s, (x, y) in splits.items()]
+    splits = []
+    for split in data.SPLITS:
+        n = getattr(contest, split)
+        kw = {} if contest.data == "digits" else {"root": root, "download": download, "limit": n}
+        x, y = getattr(data, contest.data)(split, labels=True, **kw)
+        splits.append((shrink(x[:n], contest.size, contest.levels), y[:n]))
+    return splits
 
 # %% ../nbs/33_head_to_head.ipynb #43694777
 def contend(name: str, z_dim: int, seed: int, contest: Contest, splits: list, judge: Classifier,
@@ -95,13 +98,14 @@ def contend(name: str, z_dim: int, seed: int, contest: Contest, splits: list, ju
 # %% ../nbs/33_head_to_head.ipynb #15aaf93d
 def _rows(contest: Contest, names: Sequence[str], splits: list, out: Path, device) -> Iterator[dict]:
     "Train and question every contender that has no row in the folder `out` yet."
-    judge = fit_classifier(*splits[0], seed=0)
+    judge = None  # trained once a row is missing
     rules = asdict(contest) | {"z_dims": None, "seeds": None}
     for z_dim, seed, name in ((k, s, n) for k in contest.z_dims for s in range(contest.seeds) for n in names):
         file = out / f"{'-'.join(name.replace(',', '').split())}-k{z_dim}-seed{seed}.json"
         try: known = json.loads(file.read_text())
         except (FileNotFoundError, ValueError): known = {}  # a row that cannot be read is made again
         if known.get("rules") != rules:
+            judge = fit_classifier(*splits[0], seed=0) if judge is None else judge
             row = contend(name, z_dim, seed, contest, splits, judge, device)
             known = {"rules": rules, "row": row}
             write_atomic(file, (json.dumps(known) + "\n").encode())
@@ -135,10 +139,10 @@ COLUMNS += ("FD-clf floor", "ms/step")
 
 def summary(rows: Sequence[dict], z_dim: int, columns: Sequence[str] = COLUMNS) -> list[dict]:
     "One line per model for codes of `z_dim`: `Value`s with the mean over seeds, and the standard deviation over seeds."
-    lines = []
+    lines, rows = [], from_json(rows)
     for name in dict.fromkeys(r["model"] for r in rows):
         mine = [r for r in rows if r["model"] == name and r["z_dim"] == z_dim]
-        number = lambda r, c: r[c][0] if isinstance(r[c], list) else r[c]
+        number = lambda r, c: r[c].mean if isinstance(r[c], Value) else r[c]
         found = {c: np.array([number(r, c) for r in mine if c in r], dtype=float) for c in columns}
         spread = lambda v: float(v.std(ddof=1)) if len(v) > 1 else float("nan")
         values = {c: Value(float(v.mean()), spread(v)) for c, v in found.items() if len(v)}

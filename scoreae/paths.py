@@ -48,11 +48,15 @@ class Path:
         require(bad.numel() == 0, "t", bad.flatten()[:3].tolist(), f"times in [0, {self.T:g}]")
         return t
 
+    def check_end(self, xT: Tensor | None) -> None:
+        "`ValueError` unless a bridge has its endpoint, and a diffusion none."
+        require((xT is not None) == isinstance(self, Pinned), "xT", xT, "an endpoint on a bridge, None on a diffusion")
+
     def mix(self, x0: Tensor, eps: Tensor, t: Tensor, xT: Tensor | None = None) -> Tensor:
         "x_t = a x_T + b x_0 + c eps for images and noise (N, ...) and times (N,) or (); a bridge needs `xT`."
         require(eps.shape == x0.shape, "eps", eps, f"noise of shape {tuple(x0.shape)}")
         require(as_time(t).shape in ((), x0.shape[:1]), "t", t, f"one time, or {len(x0)} times")
-        require((xT is not None) == isinstance(self, Pinned), "xT", xT, "an endpoint on a bridge, None on a diffusion")
+        self.check_end(xT)
         a, b, c = (bcast(k, x0) for k in self.coefs(t))
         return b * x0 + c * eps if xT is None else a * xT + b * x0 + c * eps
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from .autoencoder import Autoencoder
-from .core import bcast, require, require_choice, require_int, require_number, sqnorm
-from .nets import HalfUNet, UNet, check_shape
+from .core import bcast, require, require_choice, require_number, sqnorm
+from .nets import HalfUNet, UNet, check_shape, check_widths
 from .paths import Path, Pinned, VPCosine
 from .scores import Denoiser
 
@@ -74,8 +74,8 @@ class SAMI(Autoencoder):
         require_choice(time_conditioned, "time_conditioned", (False, True))
         self.regime, self.p_uncond = regime, require_number(p_uncond, "p_uncond", 0, 1)
         self.std_floor = require_number(std_floor, "std_floor", 0, above=True)
-        self.time_conditioned, width = time_conditioned, require_int(width, "width")
-        small = max(8, width // 2) if encoder_width is None else require_int(encoder_width, "encoder_width")
+        self.time_conditioned = time_conditioned
+        width, small = check_widths(width, encoder_width)
         self.net = UNet(self.shape, width)
         self.encoder_net = HalfUNet(self.shape, 2 * z_dim, small, levels=time_conditioned)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .bridges import ode_drift, reverse_drift
 from .core import bcast, randn_like, require, require_choice, require_int, require_number, rng
-from .paths import Path, Pinned, as_time
+from .paths import Path, as_time
 
 # %% ../nbs/06_samplers.ipynb #3fd826b7
 MODES = ("point", "sample")
@@ -69,7 +69,7 @@ def _check(path: Path, like: Tensor, times: Tensor, xT: Tensor | None, mode: str
     require_number(eta, "eta", 0, 1 if mode == "sample" else 0)
     batch = like.is_floating_point() and like.ndim > 1 and len(like) > 0
     require(batch, "like", like, "a floating-point batch (N, ...)")
-    require((xT is not None) == isinstance(path, Pinned), "xT", xT, "an endpoint on a bridge, None on a diffusion")
+    path.check_end(xT)
     require(xT is None or xT.shape == like.shape, "xT", xT, f"an endpoint of shape {tuple(like.shape)}")
     falling = times.ndim == 1 and len(times) > 1 and bool((times.diff() < 0).all())
     require(falling, "times", times, "at least two times, falling")

@@ -21,12 +21,17 @@ from .autoencoder import Autoencoder
 from .core import check_images, require, require_int, require_number, rng
 
 # %% ../nbs/25_training.ipynb #34723d24
+def _decay(ema: float) -> float:
+    "`ema` as a float, or `ValueError` outside [0, 1)."
+    require(require_number(ema, "ema", 0, 1) < 1, "ema", ema, "a number in [0, 1)")
+    return float(ema)
+
+
 class EMA:
     "An exponential average of a module's floating-point parameters and buffers; `decay` is in [0, 1)."
 
     def __init__(self, model: torch.nn.Module, decay: float = 0.999):
-        require(require_number(decay, "ema", 0, 1) < 1, "ema", decay, "a number in [0, 1)")
-        self.decay, self.n = decay, 0
+        self.decay, self.n = _decay(decay), 0
         self.values = {k: v.detach().clone() for k, v in model.state_dict().items() if v.is_floating_point()}
 
     @torch.no_grad()
@@ -175,8 +180,7 @@ def fit(model: Autoencoder, x: Tensor, steps: int | None = None, *, minutes: flo
     """
     x, device = _checked(model, x, device)
     total, timed = _budget(steps, minutes)
-    require(require_number(ema, "ema", 0, 1) < 1, "ema", ema, "a number in [0, 1)")
-    options = {"batch_size": min(require_int(batch_size, "batch_size"), len(x)), "ema": float(ema),
+    options = {"batch_size": min(require_int(batch_size, "batch_size"), len(x)), "ema": _decay(ema),
                "lr": require_number(lr, "lr", 0, above=True), "clip": require_number(clip, "clip", 0, above=True),
                "seed": require_int(seed, "seed", low=0), "log_every": require_int(log_every, "log_every")}  # fmt: skip
     with torch.inference_mode(False), torch.enable_grad():
