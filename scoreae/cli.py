@@ -10,6 +10,7 @@ __all__ = ['NUMBERS', 'DEFAULT', 'demo_models', 'step_seconds', 'plan', 'demo_se
 # %% ../nbs/28_cli.ipynb #c572b461
 import argparse
 import importlib.metadata
+import inspect
 import json
 import platform
 import sys
@@ -18,6 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -25,6 +27,7 @@ from torch import Tensor
 from . import data
 from .autoencoder import Autoencoder, write_atomic
 from .baselines import AE, PCA
+from .commands import COMMANDS, SETTINGS, WORDS, train
 from .core import require_int, require_number
 from .dbae import DBAE
 from .evaluation import evaluate, markdown_table, to_json
@@ -214,6 +217,29 @@ def _bench_options(commands) -> None:
     b.set_defaults(run=bench)
 
 
+def _option(p: argparse.ArgumentParser, name: str, kind: type, default, text: str) -> None:
+    "One argument: by its place if it has no default, a switch if it is a boolean."
+    flag, text = "--" + name.replace("_", "-"), text or name
+    if default is inspect.Parameter.empty: p.add_argument(name, help=text)
+    elif kind is bool: p.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=text)
+    else: p.add_argument(flag, type=kind, default=default, help=text + DEFAULT * (default is not None))
+
+
+def _own_options(commands) -> None:
+    "The commands for your own images, with the arguments of their functions."
+    for fn, example in COMMANDS.items():
+        about = " ".join(fn.__doc__.split("\n\n")[0].split()).split(";")[0].rstrip(".")
+        p = commands.add_parser(fn.__name__, help=about.replace("`", ""), epilog=f"example: {example}")
+        for name, known in inspect.signature(fn).parameters.items():
+            kind = next(iter(get_args(known.annotation)), known.annotation)
+            if fn is train and name == "images": p.add_argument(name, nargs="?", help=WORDS[name])
+            elif known.kind is not known.VAR_KEYWORD: _option(p, name, kind, known.default, WORDS.get(name, ""))
+        if fn is train:
+            for name, (kind, text) in SETTINGS.items(): _option(p, name, kind, None, text)
+        _debug(p)
+        p.set_defaults(run=fn)
+
+
 def parser() -> argparse.ArgumentParser:
     "The command line of `scoreae`."
     p = _Parser(prog="scoreae", description="Score-based autoencoders: representation learning with diffusion models.")
@@ -222,6 +248,7 @@ def parser() -> argparse.ArgumentParser:
     commands = p.add_subparsers(dest="command", required=True, metavar="command")
     _demo_options(commands)
     _bench_options(commands)
+    _own_options(commands)
     return p
 
 

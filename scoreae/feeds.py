@@ -68,10 +68,10 @@ class Feed:
         if batch.dtype == torch.uint8: return to_float(batch.to(self.device))
         return check_images(batch, self.shape).float().to(self.device) if streamed else batch
 
-    def some(self, values: int = 2**26) -> Tensor:
-        "All of a floating-point tensor; else the images, all or a fixed random part, of at most `values` values."
+    def some(self, most: int = 10_000) -> Tensor:
+        "All of a floating-point tensor; else at most `most` images, fewer if they are large, a fixed random part."
         if isinstance(self.x, Tensor) and self.x.is_floating_point(): return self.x
-        most = max(512, values // int(np.prod(self.shape)))
+        most = min(most, max(512, 2**26 // int(np.prod(self.shape))))
         index = torch.randperm(len(self), generator=rng(0))[:most] if len(self) > most else torch.arange(len(self))
         return self[index.sort().values]
 

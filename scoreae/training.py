@@ -58,16 +58,18 @@ def learning_rate(spent: float, warmup: float = 0.05) -> float:
 
 # %% ../nbs/25_training.ipynb #fd289310
 class _Processes:
-    "The processes of this training: this one, or as many as were launched."
+    "The processes of this training on `device`s: this one, or as many as were launched."
 
-    def __init__(self):
+    def __init__(self, device: torch.device):
         self.engine, self.rank, self.world = None, 0, 1
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             from accelerate import Accelerator, DistributedDataParallelKwargs
 
             how = [DistributedDataParallelKwargs(broadcast_buffers=False)]
-            self.engine = Accelerator(mixed_precision="no", kwargs_handlers=how)
+            self.engine = Accelerator(cpu=device.type == "cpu", mixed_precision="no", kwargs_handlers=how)
             self.rank, self.world = self.engine.process_index, self.engine.num_processes
+            joined = str(self.world) == os.environ["WORLD_SIZE"]
+            require(joined, "WORLD_SIZE", os.environ["WORLD_SIZE"], f"the {self.world} processes that accelerate sees")
 
     def wrap(self, model: torch.nn.Module) -> torch.nn.Module:
         "What to call instead of the model, so that gradients are means over the processes."
@@ -283,7 +285,7 @@ class _Now:
         if self.store: save_state(self.store, run.steps, *state)
         if not (self.store or self.callback) or run.procs.rank: return
         with _averaged(run) as model:
-            model.finish(run.feed.some(2**22))
+            model.finish(run.feed.some(2000))
             run.describe()
             if self.store: model.save(self.store.folder)
             if self.callback: self.callback(run.steps, model)
@@ -410,7 +412,7 @@ def fit(model: Autoencoder, x: Tensor | np.ndarray | Dataset, steps: int | None 
     wanted = _checked(model, device)
     feed, val = Feed(x, model.shape), None if val is None else Feed(val, model.shape)
     total, timed = _budget(steps, minutes)
-    procs = _Processes()
+    procs = _Processes(wanted)
     record = _record(len(feed), procs.world, batch_size, lr, ema, clip, seed, log_every, warmup, accumulate, precision)
     now = _Now(require_int(every, "every"), val, callback)
     if run is not None and procs.rank == 0:

@@ -30,6 +30,7 @@ FLOORS = {
     "sami": 6, "dbae": 6, "baselines": 6, "diffae": 6, "runs": 6,
     "zoo": 7, "training": 7, "evaluation": 7,
     "explore": 8, "head_to_head": 8,
+    "interop": 8,
     "reports": 9,
     "commands": 10,
     "cli": 11,

@@ -149,8 +149,7 @@ def test_two_processes_are_one(tmp_path):
     (tmp_path / "two.py").write_text(TWO)
     script = str(tmp_path / "two.py")
     one = [sys.executable, script, str(tmp_path / "one"), "2"]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", script]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script]
     launch += [str(tmp_path / "two"), "1"]
     for run in (one, launch):
         done = subprocess.run(run, env=ENV, capture_output=True, text=True, timeout=300)
