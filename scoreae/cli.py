@@ -199,7 +199,7 @@ def _demo_options(commands) -> None:
     d.add_argument("--steps", type=int, help="training steps of each model (default: what fits the time)")
     d.add_argument("--width", type=int, help="width of the networks (default: what fits the time)")
     _debug(d)
-    d.set_defaults(run=demo)
+    d.set_defaults(call=demo)
 
 
 def _bench_options(commands) -> None:
@@ -214,7 +214,7 @@ def _bench_options(commands) -> None:
         kind = type(f.default[0] if many else f.default)
         b.add_argument(f"--{f.name.replace('_', '-')}", type=kind, default=f.default, help=f"rule{DEFAULT}", **many)
     _debug(b)
-    b.set_defaults(run=bench)
+    b.set_defaults(call=bench)
 
 
 def _option(p: argparse.ArgumentParser, name: str, kind: type, default, text: str) -> None:
@@ -237,7 +237,7 @@ def _own_options(commands) -> None:
         if fn is train:
             for name, (kind, text) in SETTINGS.items(): _option(p, name, kind, None, text)
         _debug(p)
-        p.set_defaults(run=fn)
+        p.set_defaults(call=fn)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -255,9 +255,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     "Run the command line; returns the exit status: 0, 2 after an error message, 130 after an interrupt."
     args = vars(parser().parse_args(argv))
-    run, debug = args.pop("run"), args.pop("debug")
+    call, debug = args.pop("call"), args.pop("debug")
     args.pop("command")
-    try: run(**args)
+    try: call(**args)
     except (ValueError, OSError, FloatingPointError, KeyboardInterrupt) as e:
         if debug: raise
         interrupted = isinstance(e, KeyboardInterrupt)

@@ -152,6 +152,8 @@ def _chosen(s: dict) -> tuple[dict, Tensor]:
     x = read_images(s["images"], pair, s.get("channels"), s["crop"])
     if "steps" not in s and "minutes" not in s: s = s | {"minutes": 30.0}
     if "width" not in s:
+        alone = int(os.environ.get("WORLD_SIZE", 1)) == 1
+        require(alone, "width", None, "a width, since several processes would each choose their own")
         timed = (s["model"], x, s["z_dim"], 60 * s.get("minutes", 0), s["batch_size"])
         s = s | {"width": 32 if "steps" in s else choose_width(*timed)}
     return s | {"size": list(pair), "channels": x.shape[1]}, x

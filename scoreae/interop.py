@@ -8,6 +8,7 @@ Docs: https://scoreae.github.io/scoreae/interop.html.md"""
 __all__ = ['Encoder', 'to_hub', 'from_hub', 'export_encoder']
 
 # %% ../nbs/43_interop.ipynb #07d63939
+import inspect
 import os
 from functools import cache
 from pathlib import Path
@@ -47,14 +48,15 @@ def _encoder_class() -> type:
             if isinstance(X, Tensor): X = X.detach().cpu().numpy()
             return X.reshape(len(X), -1) if getattr(X, "ndim", 2) == 4 else X
         def __sklearn_is_fitted__(self): return hasattr(self, "n_features_in_")
+        def __reduce__(self): return Encoder, (self.model,), self.__getstate__()
 
     return Encoder
 
 
-def Encoder(model: Autoencoder):  # noqa: N802 - it makes an object
+def Encoder(model: Autoencoder):
     """A scikit-learn transformer of images in [-1, 1], rows (N, C H W) or (N, C, H, W), to codes (N, z_dim).
 
-    `model` is trained; `fit` does not train it. Works in a `Pipeline`, is cloned without copying the training.
+    `model` is trained; `fit` does not train it. Works in a `Pipeline`, can be cloned and pickled.
     """
     require(isinstance(model, Autoencoder), "model", type(model).__name__, "an Autoencoder")
     return _encoder_class()(model)
@@ -96,9 +98,11 @@ class _Means(nn.Module):
 
     def __init__(self, model: Autoencoder):
         super().__init__()
-        self.model = model
+        self.model, self.level = model, model.span[1]
+        self.told = "level" in inspect.signature(model.codes).parameters
 
-    def forward(self, x: Tensor) -> Tensor: return self.model.codes(x)[0]
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model.codes(x, *([torch.full_like(x[:, 0, 0, 0], self.level)] if self.told else []))[0]
 
 
 def export_encoder(model: Autoencoder, file: str | os.PathLike | None = None, most: int = 4096):

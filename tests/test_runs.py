@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import scoreae as sa
+from scoreae import training
 from scoreae.runs import RunFolder, last_state
 
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -128,6 +129,20 @@ def test_a_time_budget_goes_on(tmp_path, digits):
     with pytest.raises(Stop): sa.fit(sa.AE((1, 8, 8), 4, width=8), digits["train"][0], callback=stop, **kw)
     done = sa.fit(sa.AE((1, 8, 8), 4, width=8), digits["train"][0], resume=True, **kw)
     assert done.steps >= 2 and done.seconds >= 6
+
+
+def test_losses_go_to_tensorboard_if_it_is_there(tmp_path, digits, monkeypatch):
+    class Board(list):
+        def add_scalar(self, name, value, step): self.append((name, step, value))
+        def close(self): self.append("closed")
+
+    board = Board()
+    monkeypatch.setattr(training, "_board", lambda folder, step: board)
+    kw = {"steps": 6, "log_every": 2, "every": 3, "run": tmp_path, "progress": False}
+    done = sa.fit(sa.AE((1, 8, 8), 4, width=8), digits["train"][0], val=digits["val"][0], **kw)
+    assert board[-1] == "closed" and done.history and done.val_history
+    assert [b[2] for b in board[:-1] if b[0] == "train/loss"] == [h["loss"] for h in done.history]
+    assert [b[1:] for b in board[:-1] if b[0] == "val/loss"] == [(h["step"], h["loss"]) for h in done.val_history]
 
 
 TWO = """
