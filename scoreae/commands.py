@@ -6,8 +6,7 @@ Docs: https://scoreae.github.io/scoreae/commands.html.md"""
 
 # %% auto #0
 __all__ = ['SIDES', 'DEFAULTS', 'SETTINGS', 'WORDS', 'COMMANDS', 'choose_size', 'read_images', 'split', 'write_images',
-           'model_name', 'new_model', 'describe', 'choose_width', 'train', 'encode', 'reconstruct', 'sample',
-           'interpolate', 'evaluate', 'info']
+           'choose_width', 'train', 'encode', 'reconstruct', 'sample', 'interpolate', 'evaluate', 'info']
 
 # %% ../nbs/41_commands.ipynb #452c505f
 import inspect
@@ -93,7 +92,7 @@ def write_images(x: Tensor, out: str | Path) -> list[Path]:
     return files
 
 # %% ../nbs/41_commands.ipynb #ee338839
-def model_name(name: str) -> str:
+def _model_name(name: str) -> str:
     "The zoo's name for `name`, whatever its capitals."
     found = {k.lower(): k for k in VARIANTS}
     require_choice(str(name).lower(), "model", tuple(found))
@@ -107,14 +106,14 @@ def _speed(model: Autoencoder, x: Tensor, batch_size: int) -> float:
     return fit(model, x[:batch_size], steps=3, **kw).seconds / 3
 
 
-def new_model(s: dict) -> Autoencoder:
+def _new_model(s: dict) -> Autoencoder:
     "An untrained model by settings; torch's random state is left as it was."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(s["seed"])
         return make(s["model"], (s["channels"], *s["size"]), s["z_dim"], width=s["width"])
 
 
-def describe(model: Autoencoder, images: int) -> str:
+def _describe(model: Autoencoder, images: int) -> str:
     "A model and its number of images in one line."
     (c, h, w), parameters = model.shape, sum(p.numel() for p in model.parameters())
     what = f"{type(model).__name__}, codes of {model.z_dim} numbers, {parameters:,} parameters"
@@ -184,14 +183,14 @@ def train(images: str | None = None, out: str = "runs/train", resume: bool = Fal
     is printed and kept with the run; `resume` takes it from there. A tenth of the images is held out.
     """
     require(set(settings) <= set(SETTINGS), "settings", sorted(set(settings) - set(SETTINGS)), f"some of {[*SETTINGS]}")
-    if settings.get("model"): settings["model"] = model_name(settings["model"])
+    if settings.get("model"): settings["model"] = _model_name(settings["model"])
     if settings.get("size"): settings["size"] = [require_int(settings["size"], "size")] * 2
     folder = Path(out).expanduser()
     s = _settings(folder, resume, {"images": images and str(images), **settings})
     require("images" in s, "images", images, "a file or folder of images")
     s, x = _chosen(s)
-    model = new_model(s)
-    print(describe(model, len(x)))
+    model = _new_model(s)
+    print(_describe(model, len(x)))
     x, held_out = split(x, s["seed"])
     shown, val = to_float(held_out[:8]), to_float(held_out)
     how = {k: s[k] for k in ("minutes", "steps", "batch_size", "lr", "seed", "precision") if k in s}
@@ -271,7 +270,7 @@ def evaluate(run: str, out: str | None = None, limit: int = 500, steps: int = 25
 def info(run: str) -> dict:
     "Print what a folder holds: the model, its training, the states of its run; returns it."
     model, folder = load(run), Path(run).expanduser()
-    print(describe(model, model.trained.get("images", 0)))
+    print(_describe(model, model.trained.get("images", 0)))
     found = {"class": type(model).__name__, "config": model.config, "trained": model.trained}
     found["states"] = sorted(p.name for p in folder.glob("state-*.safetensors"))
     print(json.dumps(found, indent=1, default=str))

@@ -22,6 +22,13 @@ from .core import require, require_int
 from .zoo import load
 
 # %% ../nbs/43_interop.ipynb #ec2a81d3
+def _rows(model, X):
+    "Images (N, C, H, W) as rows; anything else as it is."
+    require(isinstance(model, Autoencoder), "model", model, "a trained model")
+    if isinstance(X, Tensor): X = X.detach().cpu().numpy()
+    return X.reshape(len(X), -1) if getattr(X, "ndim", 2) == 4 else X
+
+
 @cache
 def _encoder_class() -> type:
     "The class of `Encoder`, which needs scikit-learn."
@@ -29,26 +36,20 @@ def _encoder_class() -> type:
     from sklearn.utils.validation import check_is_fitted, validate_data
 
     class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-        "Codes of rows of pixels, by a trained model."
-
         def __init__(self, model=None): self.model = model
+        def __reduce__(self): return globals()["Encoder"], (self.model,), self.__getstate__()
+        def __sklearn_is_fitted__(self): return hasattr(self, "n_features_in_")
         def fit(self, X, y=None):
-            validate_data(self, self._rows(X), dtype="numeric")
+            validate_data(self, _rows(self.model, X), dtype="numeric")
             wide = int(np.prod(self.model.shape))
             require(self.n_features_in_ == wide, "X", X, f"rows of {wide} values of images {self.model.shape}")
             self._n_features_out = self.model.z_dim
             return self
         def transform(self, X):
             check_is_fitted(self)
-            rows = validate_data(self, self._rows(X), dtype="numeric", reset=False)
-            x = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
+            rows = validate_data(self, _rows(self.model, X), dtype="numeric", reset=False)
+            x = torch.from_numpy(np.array(rows, dtype=np.float32))
             return self.model.encode(x.reshape(-1, *self.model.shape)).numpy()
-        def _rows(self, X):
-            require(isinstance(self.model, Autoencoder), "model", self.model, "a trained model")
-            if isinstance(X, Tensor): X = X.detach().cpu().numpy()
-            return X.reshape(len(X), -1) if getattr(X, "ndim", 2) == 4 else X
-        def __sklearn_is_fitted__(self): return hasattr(self, "n_features_in_")
-        def __reduce__(self): return Encoder, (self.model,), self.__getstate__()
 
     return Encoder
 

@@ -11,7 +11,6 @@ __all__ = ['axis_information', 'axis_rows', 'neighbours', 'neighbour_rows', 'plo
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.style
 import torch
 from torch import Tensor
 
@@ -60,6 +59,8 @@ def neighbour_rows(model: Autoencoder, x: Tensor, query: Tensor, n: int = 8) -> 
 # %% ../nbs/44_reports.ipynb #2c8104d7
 def plot_fit(run: Fit) -> Plot:
     "The training loss of a run and, if it was measured, the held-out loss."
+    import matplotlib.style
+
     with matplotlib.style.context("scoreae.paper"):
         fig = Plot(figsize=(6, 2.8))
         ax = fig.subplots()

@@ -295,7 +295,7 @@ def log(self: _Run) -> None:
     if not self.recent: return
     mean = {k: float(torch.stack([r[k] for r in self.recent]).mean()) for k in self.recent[0]}
     self.history.append({"step": self.steps, **mean})
-    if self.board:
+    if self.board is not None:
         for k, v in mean.items(): self.board.add_scalar(f"train/{k}", v, self.steps)
     self.recent = []
 
@@ -380,7 +380,7 @@ class _Now:
         if self.val:
             with _averaged(run) as model: measured = _held_out(model, self.val, run.record["batch_size"])
             run.val_history.append({"step": run.steps, **measured})
-            if run.board: run.board.add_scalar("val/loss", measured["loss"], run.steps)
+            if run.board is not None: run.board.add_scalar("val/loss", measured["loss"], run.steps)
         state = run.state()
         if self.store: save_state(self.store, run.steps, *state)
         if not (self.store or self.callback) or run.procs.rank: return
@@ -430,7 +430,7 @@ def _settle(run: _Run, store: RunFolder | None) -> Fit:
     run.ema.copy_to(run.model)
     run.model.eval().finish(run.feed.some())
     run.describe()
-    if run.board: run.board.close()
+    if run.board is not None: run.board.close()
     if store:
         with nullcontext() if run.ended == "budget" else suppress(OSError):  # a full disk has been reported already
             if run.procs.rank == 0: run.model.save(store.folder)

@@ -14,7 +14,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.style
 import torch
 from torch import Tensor
 
@@ -137,6 +136,8 @@ plot_rows(neighbour_rows(pca, x, x_test[:4]), "Held-out digits, and the nearest 
 #| exports
 def plot_fit(run: Fit) -> Plot:
     "The training loss of a run and, if it was measured, the held-out loss."
+    import matplotlib.style
+
     with matplotlib.style.context("scoreae.paper"):
         fig = Plot(figsize=(6, 2.8))
         ax = fig.subplots()
