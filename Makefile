@@ -35,6 +35,7 @@ export: $(READY)  ## notebooks to package, cleaned; README and results from thei
 	PATH="$(CURDIR)/$(BIN):$$PATH" nbdev-clean
 	$(BIN)/python docs/stage.py readme
 	$(BIN)/python docs/stage.py results
+	$(BIN)/python docs/twins.py
 
 clean:  ## remove what can be made again, but not .venv and runs
 	rm -rf _proc _docs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -12,6 +12,7 @@ from scoreae.bounds import Bound
 from scoreae.dbae import DBAE
 from scoreae.diffae import DiffAE
 from scoreae.evaluation import evaluate
+from scoreae.interop import Encoder, export_encoder, from_hub, to_hub
 from scoreae.paths import VE, Pinned, VPCosine, VPLinear
 from scoreae.priors import GaussianPrior
 from scoreae.sami import SAMI
@@ -32,6 +33,7 @@ __all__ = [
     "Bound",
     "Delta",
     "DiffAE",
+    "Encoder",
     "GaussianPrior",
     "Pinned",
     "RandomEncoder",
@@ -39,7 +41,10 @@ __all__ = [
     "VPLinear",
     "data",
     "evaluate",
+    "export_encoder",
     "fit",
+    "from_hub",
     "load",
     "make",
+    "to_hub",
 ]

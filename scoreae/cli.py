@@ -11,6 +11,7 @@ __all__ = ['NUMBERS', 'SHOWN', 'DEFAULT', 'demo_models', 'step_seconds', 'plan',
 # %% ../nbs/28_cli.ipynb #c572b461
 import argparse
 import importlib.metadata
+import inspect
 import json
 import platform
 import shlex
@@ -20,12 +21,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from . import data
 from .autoencoder import Autoencoder, write_atomic
+from .commands import COMMANDS, SETTINGS, WORDS, train
 from .core import require_int, require_number
 from .evaluation import evaluate, markdown_table, to_json
 from .explore import plot_losses, plot_rows, traverse, write_report
@@ -203,7 +206,7 @@ def _demo_options(commands) -> None:
     d.add_argument("--steps", type=int, help="training steps of each model (default: what fits the time)")
     d.add_argument("--width", type=int, help="width of the networks (default: what fits the time)")
     _debug(d)
-    d.set_defaults(run=demo)
+    d.set_defaults(call=demo)
 
 
 def _bench_options(commands) -> None:
@@ -218,7 +221,30 @@ def _bench_options(commands) -> None:
         kind = type(f.default[0] if many else f.default)
         b.add_argument(f"--{f.name.replace('_', '-')}", type=kind, default=f.default, help=f"rule{DEFAULT}", **many)
     _debug(b)
-    b.set_defaults(run=bench)
+    b.set_defaults(call=bench)
+
+
+def _option(p: argparse.ArgumentParser, name: str, kind: type, default, text: str) -> None:
+    "One argument: by its place if it has no default, a switch if it is a boolean."
+    flag, text = "--" + name.replace("_", "-"), text or name
+    if default is inspect.Parameter.empty: p.add_argument(name, help=text)
+    elif kind is bool: p.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=text)
+    else: p.add_argument(flag, type=kind, default=default, help=text + DEFAULT * (default is not None))
+
+
+def _own_options(commands) -> None:
+    "The commands for your own images, with the arguments of their functions."
+    for fn, example in COMMANDS.items():
+        about = " ".join(fn.__doc__.split("\n\n")[0].split()).split(";")[0].rstrip(".")
+        p = commands.add_parser(fn.__name__, help=about.replace("`", ""), epilog=f"example: {example}")
+        for name, known in inspect.signature(fn).parameters.items():
+            kind = next(iter(get_args(known.annotation)), known.annotation)
+            if fn is train and name == "images": p.add_argument(name, nargs="?", help=WORDS[name])
+            elif known.kind is not known.VAR_KEYWORD: _option(p, name, kind, known.default, WORDS.get(name, ""))
+        if fn is train:
+            for name, (kind, text) in SETTINGS.items(): _option(p, name, kind, None, text)
+        _debug(p)
+        p.set_defaults(call=fn)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -229,15 +255,16 @@ def parser() -> argparse.ArgumentParser:
     commands = p.add_subparsers(dest="command", required=True, metavar="command")
     _demo_options(commands)
     _bench_options(commands)
+    _own_options(commands)
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     "Run the command line; returns the exit status: 0, 2 after an error message, 130 after an interrupt."
     args = vars(parser().parse_args(argv))
-    run, debug = args.pop("run"), args.pop("debug")
+    call, debug = args.pop("call"), args.pop("debug")
     args.pop("command")
-    try: run(**args)
+    try: call(**args)
     except (ValueError, OSError, FloatingPointError, KeyboardInterrupt) as e:
         if debug: raise
         interrupted = isinstance(e, KeyboardInterrupt)

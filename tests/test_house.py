@@ -24,13 +24,16 @@ FLOORS = {
     "core": 0,
     "paths": 1, "nets": 1, "files": 1,
     "oracle": 2, "bridges": 2, "render": 2, "fidelity": 2, "disentanglement": 2, "straightness": 2, "generation": 2,
-    "scores": 3, "samplers": 3, "data": 3,
+    "scores": 3, "samplers": 3, "data": 3, "feeds": 2,
     "bounds": 4, "priors": 4,
     "autoencoder": 5, "gaps": 5,
-    "sami": 6, "dbae": 6, "baselines": 6, "diffae": 6,
+    "sami": 6, "dbae": 6, "baselines": 6, "diffae": 6, "runs": 6,
     "zoo": 7, "training": 7, "evaluation": 7,
     "explore": 8, "head_to_head": 8,
-    "cli": 9,
+    "interop": 8,
+    "reports": 9,
+    "commands": 10,
+    "cli": 11,
 }  # fmt: skip
 LAZY = ("torchvision", "sklearn", "scipy", "PIL", "diffusers", "accelerate", "torchmetrics", "huggingface_hub", "av")
 HEAVY = {"matplotlib": {"explore"}, "ipywidgets": {"explore"}} | {name: set() for name in LAZY}

@@ -1,0 +1,394 @@
+# %% [markdown]
+# # Paths
+#
+# > How noise is mixed in: a linear SDE is its log-SNR, and pinning its end subtracts a constant from the SNR.
+
+# %% [markdown]
+# Every score-based model in this library learns to undo noise. This page says how the noise gets in. A **path** turns a clean image $x_0$ into
+#
+# $$x_t = a_t\,x_T + b_t\,x_0 + c_t\,\varepsilon,\qquad \varepsilon\sim\mathcal N(0, I)\ \text{independent of}\ x_0, x_T,$$ {#eq-path}
+#
+# for times $0\le t\le T$. A *diffusion* has $a_t=0$: the image fades into noise. A *bridge* ends in a second image $x_T$. We derive both from one stochastic differential equation, and check each formula with automatic differentiation.
+
+# %%
+#| default_exp paths
+
+# %%
+#| exports
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid, softplus
+
+from scoreae.core import bcast, require, require_number
+
+# %%
+#| hide
+import matplotlib.pyplot as plt
+import numpy as np
+from fastcore.test import expect_fail, test_close
+from sklearn.datasets import load_digits
+
+# %%
+#| hide
+plt.style.use("scoreae.paper")
+
+
+# %% [markdown]
+# ## A linear SDE and its log-SNR
+#
+# Take the linear stochastic differential equation [@song2021sde]
+#
+# $$dx = f(t)\,x\,dt + g(t)\,dw .$$ {#eq-sde}
+#
+# It is linear and driven by Gaussian noise, so $x_t$ given $x_0$ stays Gaussian: $x_t\,|\,x_0\sim\mathcal N(\alpha_t x_0,\sigma_t^2 I)$, starting from $\alpha_0=1$, $\sigma_0=0$. Two ordinary differential equations govern its mean and variance. Take expectations of @eq-sde: $\tfrac{d}{dt}\alpha = f\alpha$. Itô's rule in $d$ dimensions says $d\|x\|^2=(2f\|x\|^2+d\,g^2)\,dt+2g\,x\cdot dw$; the last term has mean zero, and $\mathbb E\|x_t\|^2=\alpha^2\|x_0\|^2+d\,\sigma^2$, so $\tfrac{d}{dt}\sigma^2 = 2f\sigma^2 + g^2$. Now look at the logarithm of the signal-to-noise ratio, $\lambda_t=\log(\alpha_t^2/\sigma_t^2)$:
+#
+# $$\frac{d\lambda}{dt} = \frac{2}{\alpha}\frac{d\alpha}{dt}-\frac{1}{\sigma^2}\frac{d\sigma^2}{dt} = 2f-\Big(2f+\frac{g^2}{\sigma^2}\Big) = -\frac{g^2}{\sigma^2}.$$ {#eq-dlogsnr}
+#
+# So $g^2=-\lambda'\sigma^2$, always, and $\lambda$ can only fall. If we also know how large the signal is, $\lambda$ determines everything. Two families cover practice:
+#
+# * **variance preserving** (VP), $\alpha^2+\sigma^2=1$. Then $\alpha^2=\operatorname{sigmoid}(\lambda)$, $\sigma^2=\operatorname{sigmoid}(-\lambda)$ and $f=\tfrac{d}{dt}\tfrac12\log\operatorname{sigmoid}(\lambda)=\tfrac12\lambda'\sigma^2=-\tfrac12 g^2$;
+# * **variance exploding** (VE), $\alpha=1$. Then $\sigma^2=e^{-\lambda}$ and $f=0$.
+#
+# A diffusion is therefore *one decreasing function* $\lambda(t)$ *from* $+\infty$, *and one bit*. Its coefficients in @eq-path are $a=0$, $b=\alpha$, $c=\sigma$, and the signal-to-noise ratio of $x_0$ along it is $\gamma_t=b_t^2/c_t^2=e^{\lambda_t}$. All this arithmetic is in float64.
+#
+# A path answers questions: its coefficients, $\gamma$, the inverse $t(\gamma)$, and $f$ and $g^2$ of the SDE that drives it. One more ratio will be useful because it stays finite where $b$ and $c$ vanish: the *tilt* $b_t/c_t^2$ ([02_oracle](02_oracle.ipynb) says why it is called that).
+
+# %%
+#| exports
+class Coefs(NamedTuple):
+    "The coefficients of a path at given times, x_t = a x_T + b x_0 + c eps: float64, with the shape of t."
+
+    a: Tensor
+    b: Tensor
+    c: Tensor
+
+
+def as_time(t: float | Tensor) -> Tensor:
+    "`t` as a float64 tensor, which is what all path arithmetic uses."
+    return torch.as_tensor(t, dtype=torch.float64)
+
+
+# %%
+#| exports
+class Path:
+    """x_t = a x_T + b x_0 + c eps for times in [0, T], driven by dx = f x dt + g dw.
+
+    Times may have any shape, answers are float64. A path gives `coefs(t)`, `gamma(t)` = b^2 / c^2 and its derivative
+    `dgamma(t)`, the inverse `t_of_gamma(gamma)`, `tilt(t)` = b / c^2, `f(t)`, `g2(t)` = g^2, the end `T`, and `vp`.
+    """
+
+    vp: ClassVar[bool] = True  # variance preserving (alpha^2 + sigma^2 = 1), or exploding (alpha = 1)
+    T: float = 1.0
+
+    def check(self, t) -> Tensor:
+        "`t` as float64, or `ValueError` outside [0, T]."
+        t = as_time(t)
+        bad = t[~((t >= 0) & (t <= self.T * (1 + 1e-6)))]
+        require(bad.numel() == 0, "t", bad.flatten()[:3].tolist(), f"times in [0, {self.T:g}]")
+        return t
+
+    def check_end(self, xT: Tensor | None) -> None:
+        "`ValueError` unless a bridge has its endpoint, and a diffusion none."
+        require((xT is not None) == isinstance(self, Pinned), "xT", xT, "an endpoint on a bridge, None on a diffusion")
+
+    def mix(self, x0: Tensor, eps: Tensor, t: Tensor, xT: Tensor | None = None) -> Tensor:
+        "x_t = a x_T + b x_0 + c eps for images and noise (N, ...) and times (N,) or (); a bridge needs `xT`."
+        require(eps.shape == x0.shape, "eps", eps, f"noise of shape {tuple(x0.shape)}")
+        require(as_time(t).shape in ((), x0.shape[:1]), "t", t, f"one time, or {len(x0)} times")
+        self.check_end(xT)
+        a, b, c = (bcast(k, x0) for k in self.coefs(t))
+        return b * x0 + c * eps if xT is None else a * xT + b * x0 + c * eps
+
+
+# %%
+#| exports
+class Diffusion(Path):
+    """A path with a = 0, given by its log-SNR.
+
+    A subclass gives `logsnr(t)`, its inverse `t_of_logsnr(l)`, the squared noise rate `g2(t)`, and
+    `snr_gap(t)` = SNR_t - SNR_T in a form that does not cancel.
+    """
+
+    def alpha(self, t): return torch.exp(logsigmoid(self.logsnr(t)) / 2) if self.vp else torch.ones_like(as_time(t))
+    def sigma(self, t): return torch.exp((logsigmoid(-self.logsnr(t)) if self.vp else -self.logsnr(t)) / 2)
+    def dlogsnr(self, t): return -self.g2(t) / self.sigma(t) ** 2
+    def f(self, t): return -self.g2(t) / 2 if self.vp else torch.zeros_like(as_time(t))
+    def gamma(self, t): return torch.exp(self.logsnr(t))
+    def dgamma(self, t): return torch.exp(self.logsnr(t)) * self.dlogsnr(t)
+    def tilt(self, t): return self.alpha(t) / self.sigma(t) ** 2
+
+    def t_of_gamma(self, gamma):
+        require(bool((as_time(gamma) > 0).all()), "gamma", gamma, "positive signal-to-noise ratios")
+        return self.t_of_logsnr(as_time(gamma).log())
+
+    def coefs(self, t) -> Coefs:
+        t = self.check(t)
+        return Coefs(torch.zeros_like(t), self.alpha(t), self.sigma(t))
+
+
+# %% [markdown]
+# ## Three schedules
+#
+# **VP-linear** [@ho2020ddpm; @song2021sde]: the noise rate grows linearly, $g^2=\beta_{\min}+\beta_d t$. With $B_t=\int_0^t g^2=\beta_{\min}t+\tfrac12\beta_d t^2$ the signal is $\alpha_t=e^{-B_t/2}$, hence $\lambda=-\log(e^{B}-1)$. The inverse is a softplus and a quadratic: $B=\log(1+e^{-\lambda})$, $t=2B/(\beta_{\min}+\sqrt{\beta_{\min}^2+2\beta_d B})$ (the form of the root that does not cancel).
+#
+# `snr_gap` is $\mathrm{SNR}_t-\mathrm{SNR}_T$. Near $T$ that difference of two nearly equal numbers loses its digits. Since $\mathrm{SNR}=1/(e^B-1)=\tfrac12(\coth\tfrac B2-1)$, the identity $\coth p-\coth q=\sinh(q-p)/(\sinh p\sinh q)$ gives
+#
+# $$\mathrm{SNR}_t-\mathrm{SNR}_T=\frac{\sinh\frac{B_T-B_t}2}{2\sinh\frac{B_t}2\,\sinh\frac{B_T}2},\qquad B_T-B_t=(T-t)\big(\beta_{\min}+\tfrac12\beta_d(T+t)\big),$$ {#eq-gap-vp}
+#
+# in which nothing cancels. The default is a diffusion's schedule, which ends in noise; for a bridge, `VPLinear(0.1, 2.0)` stops far from noise, on purpose.
+
+# %%
+#| exports
+@dataclass(frozen=True)
+class VPLinear(Diffusion):
+    "VP path with the linear noise rate g^2 = beta_min + beta_d t (Ho et al. 2020; Song et al. 2021, VP-SDE)."
+
+    beta_min: float = 0.1
+    beta_d: float = 19.9
+    T: float = 1.0
+
+    def __post_init__(self):
+        require_number(self.beta_min, "beta_min", 0, 1e6, above=True)
+        require_number(self.beta_d, "beta_d", 0, 1e6)
+        require_number(self.T, "T", 0, 1e6, above=True)
+
+    def B(self, t): return as_time(t) * (self.beta_min + self.beta_d * as_time(t) / 2)
+    def logsnr(self, t): return -torch.log(torch.expm1(self.B(t)))
+    def g2(self, t): return self.beta_min + self.beta_d * as_time(t)
+
+    def t_of_logsnr(self, l):
+        B = softplus(-as_time(l), threshold=1e3)
+        return 2 * B / (self.beta_min + torch.sqrt(self.beta_min**2 + 2 * self.beta_d * B))
+
+    def snr_gap(self, t):
+        left = (self.T - as_time(t)) * (self.beta_min + self.beta_d * (self.T + as_time(t)) / 2)
+        return torch.sinh(left / 2) / (2 * torch.sinh(self.B(t) / 2) * torch.sinh(self.B(self.T) / 2))
+
+
+# %% [markdown]
+# **VP-cosine** [@nichol2021improved; @kingma2021vdm]: $\alpha=\cos\vartheta$, $\sigma=\sin\vartheta$ with an angle $\vartheta$ that grows linearly in time. Then $\lambda=-2\log\tan\vartheta$, $\lambda'=-4\vartheta'/\sin2\vartheta$, and $g^2=-\lambda'\sin^2\vartheta=2\vartheta'\tan\vartheta$. At $\vartheta=\pi/2$ the signal is gone and $\lambda=-\infty$; we stop a little before, at a chosen $\lambda_T$, so $\vartheta_t=t\,\vartheta_T$ with $\vartheta_T=\arctan e^{-\lambda_T/2}$. And $\cot^2\vartheta_t-\cot^2\vartheta_T=\sin(\vartheta_T-\vartheta_t)\sin(\vartheta_T+\vartheta_t)/(\sin\vartheta_t\sin\vartheta_T)^2$, where the second sine is computed as $\sin(2\varphi+\vartheta_T-\vartheta_t)$ with $\varphi=\tfrac\pi2-\vartheta_T=\arctan e^{\lambda_T/2}$.
+
+# %%
+#| exports
+@dataclass(frozen=True)
+class VPCosine(Diffusion):
+    "VP path, alpha = cos, sigma = sin of an angle linear in t, with log-SNR `logsnr_T` at 1 (Nichol & Dhariwal 2021)."
+
+    logsnr_T: float = -10.0
+
+    def __post_init__(self): require_number(self.logsnr_T, "logsnr_T", -70, 0)
+
+    @property
+    def angle_T(self): return torch.atan(torch.exp(-as_time(self.logsnr_T) / 2))
+    def angle(self, t): return as_time(t) * self.angle_T
+    def logsnr(self, t): return -2 * torch.log(torch.tan(self.angle(t)))
+    def g2(self, t): return 2 * self.angle_T * torch.tan(self.angle(t))
+    def t_of_logsnr(self, l): return torch.atan(torch.exp(-as_time(l) / 2)) / self.angle_T
+
+    def snr_gap(self, t):
+        left, rest = (self.T - as_time(t)) * self.angle_T, torch.atan(torch.exp(as_time(self.logsnr_T) / 2))
+        return torch.sin(left) * torch.sin(2 * rest + left) / (torch.sin(self.angle(t)) * torch.sin(self.angle_T)) ** 2
+
+
+# %% [markdown]
+# **VE** [@song2019ncsn; @karras2022edm]: no decay, and the noise level itself is the clock, $\sigma_t=t$ up to $T=\sigma_{\max}$. So $\lambda=-2\log t$, $g^2=2t$, and $t^{-2}-T^{-2}=(T-t)(T+t)/(tT)^2$.
+
+# %%
+#| exports
+@dataclass(frozen=True)
+class VE(Diffusion):
+    "VE path sigma_t = t on [0, T], T being the largest noise level (Song & Ermon 2019; Karras et al. 2022)."
+
+    T: float = 80.0
+    vp: ClassVar[bool] = False
+
+    def __post_init__(self): require_number(self.T, "T", 1, 1e6)
+
+    def logsnr(self, t): return -2 * torch.log(as_time(t))
+    def g2(self, t): return 2 * as_time(t)
+    def t_of_logsnr(self, l): return torch.exp(-as_time(l) / 2)
+    def snr_gap(self, t): return (self.T - as_time(t)) * (self.T + as_time(t)) / (as_time(t) * self.T) ** 2
+
+
+# %% [markdown]
+# Three schedules, one picture: a schedule decides *when* each noise level is visited, and where the path ends.
+
+# %%
+fig, ax = plt.subplots()
+for path, name, style in [(VPLinear(), "VP linear", "-"), (VPCosine(), "VP cosine", "--"), (VE(), "VE", "-.")]:
+    t = torch.linspace(0.002, 1, 400, dtype=torch.float64)
+    ax.plot(t, path.logsnr(t * path.T), style, label=name)
+ax.set(xlabel=r"$t/T$", ylabel=r"log-SNR $\lambda_t$", title="What a schedule is")
+ax.legend();
+
+
+# %% [markdown]
+# Now the checks. `derivative` differentiates a function of time automatically (adding $0\cdot t$ lets it differentiate constants). For each diffusion and for all times with $|\lambda|\le 20$, the coefficients must satisfy the two differential equations that @eq-sde implies, and @eq-dlogsnr; the inverse must invert.
+
+# %%
+def derivative(fn, t):
+    t = t.clone().requires_grad_()
+    return torch.autograd.grad((fn(t) + 0 * t).sum(), t)[0]
+
+
+def relative(got, want): return torch.where(got == want, 0, (got - want).abs() / want.abs()).max().item()
+
+
+worst = 0.0
+for path in [VPLinear(), VPLinear(0.1, 2.0), VPCosine(), VPCosine(-20.0), VE(), VE(5.0)]:
+    l = torch.linspace(max(-20.0, float(path.logsnr(path.T))), 20, 200, dtype=torch.float64)
+    t = path.t_of_logsnr(l)
+    for got, want in [
+        (path.logsnr(t), l),
+        (derivative(lambda s: path.alpha(s).log(), t), path.f(t)),
+        (derivative(lambda s: path.sigma(s) ** 2, t) - 2 * path.f(t) * path.sigma(t) ** 2, path.g2(t)),
+        (derivative(path.logsnr, t), path.dlogsnr(t)),
+        (derivative(path.gamma, t), path.dgamma(t)),
+        (path.t_of_gamma(path.gamma(t)), t),
+        (path.coefs(t).b ** 2 / path.coefs(t).c ** 2, path.gamma(t)),
+        (path.coefs(t).b / path.coefs(t).c ** 2, path.tilt(t)),
+    ]:
+        worst = max(worst, relative(got, want))
+assert worst < 1e-10
+with expect_fail(ValueError, contains="t: expected times in [0, 1], got [-0.1]"): VPLinear().coefs(-0.1)
+f"worst relative error: {worst:.1e}"
+
+
+# %% [markdown]
+# ## Pinning the end
+#
+# Now fix where the path ends. Given both $x_0$ and $x_T$, what is the law of $x_t$ in between? The SDE is Markov. From $t$ to $T$ the means compose, and the variances must add up to $\sigma_T^2$:
+#
+# $$x_T\,|\,x_t\sim\mathcal N\Big(\tfrac{\alpha_T}{\alpha_t}x_t,\ \ \sigma_T^2-\tfrac{\alpha_T^2}{\alpha_t^2}\sigma_t^2\Big).$$ {#eq-transition}
+#
+# Given $x_0$, the pair $(x_t,x_T)$ is therefore jointly Gaussian with variances $\sigma_t^2,\sigma_T^2$ and covariance $\tfrac{\alpha_T}{\alpha_t}\sigma_t^2$. Condition $x_t$ on $x_T$. The regression coefficient is $\tfrac{\alpha_T}{\alpha_t}\sigma_t^2/\sigma_T^2=\tfrac{\alpha_t}{\alpha_T}r_t$ with the ratio $r_t=\mathrm{SNR}_T/\mathrm{SNR}_t$. The conditional mean is $\alpha_tx_0+\tfrac{\alpha_t}{\alpha_T}r_t(x_T-\alpha_Tx_0)$ and the conditional variance $\sigma_t^2-\tfrac{\alpha_t}{\alpha_T}r_t\cdot\tfrac{\alpha_T}{\alpha_t}\sigma_t^2$. In the form of @eq-path:
+#
+# $$a_t=\frac{\alpha_t}{\alpha_T}\,r_t,\qquad b_t=\alpha_t(1-r_t),\qquad c_t^2=\sigma_t^2(1-r_t).$$ {#eq-pinned}
+#
+# The signal-to-noise ratio of $x_0$ along this *bridge*, when $x_T$ is known and taken off, is
+#
+# $$\gamma_t=\frac{b_t^2}{c_t^2}=\mathrm{SNR}_t(1-r_t)=\mathrm{SNR}_t-\mathrm{SNR}_T.$$ {#eq-shift}
+#
+# **Pinning the end subtracts a constant from the signal-to-noise ratio.** [04_bridges](04_bridges.ipynb) finds the drift that produces this law (Doob's $h$-transform), and shows that, up to a change of variables, the shift is *all* that pinning does.
+#
+# With $1-r_t=\gamma_t/\mathrm{SNR}_t$ and the stable `snr_gap`, nothing cancels at either end. To invert $\gamma$, add the constant back. The tilt $b_t/c_t^2=\alpha_t/\sigma_t^2$ is the same for a path and its bridge.
+
+# %%
+#| exports
+@dataclass(frozen=True)
+class Pinned(Path):
+    "The bridge of the diffusion `base`, ending at a given x_T: gamma = SNR_t - SNR_T. `f`, `g2` are those of `base`."
+
+    base: Diffusion
+
+    def __post_init__(self):
+        require(isinstance(self.base, Diffusion), "base", self.base, "a diffusion")
+        least, last = torch.finfo(torch.float64).eps, float(self.base.gamma(self.base.T))
+        enough = f"SNR_T > {least:.1e}, below which a pin changes nothing"
+        require(last > least, "base", f"SNR_T = {last:.1e}", enough)
+
+    @property
+    def T(self): return self.base.T
+    @property
+    def vp(self): return self.base.vp
+    def f(self, t): return self.base.f(t)
+    def g2(self, t): return self.base.g2(t)
+    def gamma(self, t): return self.base.snr_gap(t)
+    def dgamma(self, t): return self.base.dgamma(t)
+    def tilt(self, t): return self.base.tilt(t)
+
+    def t_of_gamma(self, gamma):
+        require(bool((as_time(gamma) >= 0).all()), "gamma", gamma, "signal-to-noise ratios >= 0")
+        return self.base.t_of_gamma(as_time(gamma) + self.base.gamma(self.T))
+
+    def coefs(self, t) -> Coefs:
+        t = self.check(t)
+        alpha, snr, snr_T = self.base.alpha(t), self.base.gamma(t), self.base.gamma(self.T)
+        kept = torch.where(snr.isinf(), 1.0, self.gamma(t) / snr)  # 1 - r_t, and 1 at t = 0
+        return Coefs(alpha / self.base.alpha(self.T) * snr_T / snr, alpha * kept, self.base.sigma(t) * kept.sqrt())
+
+
+# %% [markdown]
+# The limits are what the name says: at $t=0$ the path is the image, at $t=T$ the pin, and there is no noise at either end.
+
+# %%
+bridge = Pinned(VPLinear(0.1, 2.0))
+start, end = bridge.coefs(0.0), bridge.coefs(1.0)
+assert (start.a, start.b, start.c) == (0, 1, 0)
+assert (end.a, end.b, end.c) == (1, 0, 0)
+
+middle = torch.stack(bridge.coefs(0.5))
+test_close(middle, torch.tensor([0.2604, 0.7105, 0.4625], dtype=torch.float64), eps=1e-4)
+middle
+
+# %% [markdown]
+# @eq-pinned against a second road: write down the joint covariance of $(x_t,x_T)$ that @eq-transition gives, and condition it numerically. And a third one for VP-linear, in hyperbolic sines (insert $\alpha=e^{-B/2}$ and $\mathrm{SNR}=1/(e^B-1)$): $a=\frac{\sinh(B_t/2)}{\sinh(B_T/2)}$, $b=\frac{\sinh((B_T-B_t)/2)}{\sinh(B_T/2)}$, $c^2=ab\cdot2\sinh(B_T/2)$, from $t=10^{-6}$ to $T-10^{-6}$.
+
+# %%
+BRIDGES = [bridge, Pinned(VPLinear()), Pinned(VPCosine(-2.0)), Pinned(VE())]
+for pin in BRIDGES:
+    t = torch.linspace(0.05, 0.95, 40, dtype=torch.float64) * pin.T
+    alpha, sigma, alpha_T, sigma_T = pin.base.alpha(t), pin.base.sigma(t), pin.base.alpha(pin.T), pin.base.sigma(pin.T)
+    covariance = alpha_T / alpha * sigma**2
+    slope = covariance / sigma_T**2
+    conditioned = Coefs(slope, alpha - slope * alpha_T, (sigma**2 - slope * covariance).sqrt())
+    for got, want in zip(pin.coefs(t), conditioned, strict=True): test_close(got / want, torch.ones_like(t), eps=1e-8)
+
+early, late = torch.logspace(-6, -1, 50).double(), torch.linspace(0.1, 0.9, 100).double()
+t = torch.cat([early, late, 1 - early])
+B, BT, left = bridge.base.B(t), bridge.base.B(1.0), (1 - t) * (0.1 + 1.0 * (1 + t))
+a, b = torch.sinh(B / 2) / torch.sinh(BT / 2), torch.sinh(left / 2) / torch.sinh(BT / 2)
+sines = Coefs(a, b, torch.sqrt(a * b * 2 * torch.sinh(BT / 2)))
+err = max(relative(p, q) for p, q in zip(bridge.coefs(t), sines, strict=True))
+assert err < 1e-12
+f"hyperbolic form, worst relative difference: {err:.1e}"
+
+# %% [markdown]
+# And $\gamma$ in its stable form against the plain difference $\mathrm{SNR}_t-\mathrm{SNR}_T$, which is exact enough up to $t=0.9\,T$ and loses digits beyond.
+
+# %%
+for pin in BRIDGES:
+    u = torch.linspace(0.001, 1, 400, dtype=torch.float64)[:-1]
+    t = u * pin.T
+    plain = pin.base.gamma(t) - pin.base.gamma(pin.T)
+    err = (pin.gamma(t) / plain - 1).abs()
+    assert err[u <= 0.9].max() < 1e-12 and err.max() < 1e-9
+    test_close(derivative(pin.gamma, t) / pin.dgamma(t), torch.ones_like(u), eps=1e-10)
+    test_close(pin.gamma(pin.t_of_gamma(plain)) / plain, torch.ones_like(u), eps=1e-9)
+    test_close(pin.coefs(t).b / pin.coefs(t).c ** 2 / pin.tilt(t), torch.ones_like(u), eps=1e-12)
+with expect_fail(ValueError, contains="SNR_T"): Pinned(VPCosine(-40.0))
+
+# %% [markdown]
+# ## Both paths on a real image
+#
+# A handwritten digit, mixed with one and the same noise, on its way to noise (top) and on its way to another digit (bottom). The amount of noise $c_t$ rises along the diffusion; on the bridge it rises and falls again.
+
+# %%
+digits = torch.tensor(load_digits().images / 8 - 1, dtype=torch.float32)
+x0, xT = digits[3], digits[10]
+eps = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
+fig, axes = plt.subplots(2, 7, figsize=(7, 2.5))
+for row, path in zip(axes, [VPCosine(), bridge], strict=True):
+    for ax, t in zip(row, np.linspace(0, 1, 7), strict=True):
+        ax.imshow(path.mix(x0[None], eps[None], t, xT[None] if path is bridge else None)[0], vmin=-1.5, vmax=1.5)
+        ax.set_axis_off()
+        ax.set_title(f"$c_t$={path.coefs(t).c:.2f}", fontsize=9)
+fig.suptitle("From $t=0$ to $t=T$: a diffusion ends in noise, a bridge in its pin", fontsize=11);
+
+# %%
+fig, ax = plt.subplots()
+t = torch.linspace(0, 1, 300, dtype=torch.float64)
+for k, name, style in zip(bridge.coefs(t), "abc", ["-", "--", "-."], strict=True):
+    ax.plot(t, k, style, label=f"${name}_t$")
+ax.set(xlabel="$t$", ylabel="coefficient", title=r"A bridge: $x_t=a_t\,x_T+b_t\,x_0+c_t\,\varepsilon$")
+ax.legend();
+
+# %% [markdown]
+# ## What can go wrong
+#
+# * **Too much noise at $T$ for a bridge.** `Pinned(VPLinear())` with its default $\mathrm{SNR}_T\approx4\cdot10^{-5}$ is legal, but its $\gamma$ hardly differs from the diffusion's: the pin matters only in the last instants. `VPLinear(0.1, 2.0)` has $\mathrm{SNR}_T=0.5$.
+# * **Subtracting SNRs.** Near $T$, computing $\gamma$ or $1-r_t$ by subtraction leaves rounding errors. At $0$ the ratio $\gamma/\mathrm{SNR}$ is $\infty/\infty$: `coefs` puts the limit, 1, in its place.
+# * **Reading $t$ as a noise level.** Times of different paths are not comparable; $\gamma$ is. Comparisons in this library are made at equal $\gamma$.

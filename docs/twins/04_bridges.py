@@ -1,0 +1,383 @@
+# %% [markdown]
+# # Bridges
+#
+# > Doob's h-transform, step by step: the drift that pins a diffusion's end, its reverse processes, and why a bridge is an ordinary diffusion in disguise.
+
+# %% [markdown]
+# [01_paths](01_paths.ipynb) found the *law* of a path whose end $x_T$ is fixed. This page finds the *process*: the stochastic differential equation that produces this law, its time reversal, and the deterministic flow with the same marginals. The last section proves what the whole library rests on: after an affine change of variables, a bridge **is** a diffusion, so that one loss, one bound and one sampler serve both.
+
+# %%
+#| default_exp bridges
+
+# %%
+#| exports
+from torch import Tensor
+
+from scoreae.core import bcast, require
+from scoreae.paths import Path, Pinned
+
+# %%
+#| hide
+import matplotlib.pyplot as plt
+import torch
+from fastcore.test import expect_fail, test_close
+
+from scoreae.oracle import Mixture, denoiser, noisy, score
+from scoreae.paths import VE, VPCosine, VPLinear
+
+# %%
+#| hide
+plt.style.use("scoreae.paper")
+
+# %%
+#| hide
+f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
+g = torch.Generator().manual_seed(0)
+randn = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64)
+BRIDGES = [Pinned(VPLinear(0.1, 2.0)), Pinned(VE(80.0)), Pinned(VPCosine(-1.0))]
+
+
+def derivative(fn, t):
+    t = t.clone().requires_grad_()
+    return torch.autograd.grad((fn(t) + 0 * t).sum(), t)[0]
+
+
+def relative(got, want): return ((got - want).abs() / (1 + want.abs())).max().item()
+
+
+# %% [markdown]
+# What the process must reproduce is $x_t=a_t\,x_T+b_t\,x_0+c_t\,\varepsilon$ with the coefficients of [01_paths](01_paths.ipynb). On a VE path these are simply $a=r$, $b=1-r$ and $c^2=t^2(1-r)$ with $r=t^2/T^2$. The variance grows from $0$ and falls back to $0$.
+
+# %%
+vp, ve, cosine = BRIDGES
+t = torch.linspace(0, 80, 41, dtype=torch.float64)
+r = (t / 80) ** 2
+for got, want in zip(ve.coefs(t), (r, 1 - r, t * (1 - r).sqrt()), strict=True): test_close(got, want, eps=1e-12)
+test_close(torch.stack(ve.coefs(40.0)), f64(0.25, 0.75, 34.641), eps=1e-3)
+test_close(torch.stack(vp.coefs(1e-6)), f64(0, 1, 3.16e-4), eps=1e-6)
+test_close(torch.stack(vp.coefs(1 - 1e-6)), f64(1, 2e-6, 1.45e-3), eps=1e-5)
+
+
+# %% [markdown]
+# ## Conditioning a process on its end
+#
+# Let $p(x_t|x_s)$, $s<t<T$, be the transition density of the unpinned process $dx=f\,x\,dt+g\,dw$, and let $h(x,t)=p(x_T\,|\,x_t=x)$ be its probability density of ending at the wanted $x_T$ from $x$. By Bayes' rule and the Markov property,
+#
+# $$p(x_t\,|\,x_s,x_T)=p(x_t\,|\,x_s)\,\frac{h(x_t,t)}{h(x_s,s)}.$$ {#eq-doob-transition}
+#
+# Nothing earlier than $x_s$ enters: the conditioned process is Markov again, with these transition densities. Multiply them along any times $0<t_1<\dots<t_n$. The $h$'s telescope, and what remains is Bayes' rule for all the points at once. So whatever process has these transition densities has the right law *jointly*, not only at each time.
+#
+# Which SDE does? Fix $x_s$. As functions of $(x,t)$, $p$ and $h$ obey the two Kolmogorov equations, forward and backward [@sarkka2019sde]:
+#
+# $$\partial_tp=-\nabla\!\cdot(f x\,p)+\tfrac12g^2\Delta p,\qquad \partial_th=-f x\cdot\nabla h-\tfrac12g^2\Delta h.$$
+#
+# Differentiate the product:
+#
+# $$\partial_t(ph)=-h\,\nabla\!\cdot(fx\,p)-p\,fx\cdot\nabla h+\tfrac12g^2(h\Delta p-p\Delta h)=-\nabla\!\cdot(fx\,ph)+\tfrac12g^2(h\Delta p-p\Delta h).$$
+#
+# The last bracket can be written with $\Delta(ph)=h\Delta p+2\nabla p\cdot\nabla h+p\Delta h$ and $\nabla\!\cdot(p\nabla h)=\nabla p\cdot\nabla h+p\Delta h$:
+#
+# $$\tfrac12(h\Delta p-p\Delta h)=\tfrac12\Delta(ph)-\nabla\!\cdot(p\nabla h)=\tfrac12\Delta(ph)-\nabla\!\cdot\big(ph\,\nabla\log h\big).$$
+#
+# Divide by the constant $h(x_s,s)$: the density @eq-doob-transition obeys a forward equation with one more term in the drift. That is **Doob's $h$-transform** [@doob1957conditional; @sarkka2019sde]:
+#
+# $$dx=\big[f(t)\,x+g^2(t)\,\nabla_x\log h(x,t)\big]dt+g(t)\,dw.$$ {#eq-doob}
+#
+# The added drift depends on $x_T$ but not on $x_0$: the same SDE serves every clean image that shares the end.
+#
+# For a linear SDE it is explicit. With $\kappa=\alpha_T/\alpha_t$ we have $p(x_T|x_t)=\mathcal N(\kappa x_t,\ \sigma_T^2-\kappa^2\sigma_t^2)$, and $\sigma_T^2=\alpha_T^2/\mathrm{SNR}_T=\kappa^2\sigma_t^2\,\mathrm{SNR}_t/\mathrm{SNR}_T$. Hence
+#
+# $$\nabla_x\log h=\frac{\kappa\,(x_T-\kappa x)}{\kappa^2\sigma_t^2(\mathrm{SNR}_t/\mathrm{SNR}_T-1)}=\frac{\frac{\alpha_t}{\alpha_T}x_T-x}{\delta_t},\qquad\delta_t=\frac{\sigma_t^2\,\gamma_t}{\mathrm{SNR}_T},\quad\gamma_t=\mathrm{SNR}_t-\mathrm{SNR}_T.$$ {#eq-h}
+#
+# As $t\to T$, $\delta_t$ vanishes and the pull becomes infinitely strong.
+
+# %%
+#| exports
+def doob(path: Pinned, x: Tensor, t: Tensor, xT: Tensor) -> Tensor:
+    "grad_x log q(x_T | x_t = x) of the unpinned process, the pull of the end: (N, ...), times in [0, T), to (N, ...)."
+    require(isinstance(path, Pinned), "path", path, "a pinned path")
+    base = path.base
+    delta = base.alpha(t) * path.coefs(t).b / base.gamma(base.T)  # sigma^2 gamma / SNR_T, finite at t = 0
+    return (bcast(base.alpha(t) / base.alpha(base.T), x) * xT - x) / bcast(delta, x)
+
+
+# %% [markdown]
+# Check against the definition: automatic differentiation of $\log\mathcal N(x_T;\kappa x,\sigma_T^2-\kappa^2\sigma_t^2)$. And against the limits: $\delta_0=1/\mathrm{SNR}_T$ at the start, and $\delta_t\approx g^2(T)\,(T-t)$ near the end, because there $\gamma_t\approx-\tfrac{d}{dt}\mathrm{SNR}_t\,(T-t)$ and $-\tfrac{d}{dt}\mathrm{SNR}_t=\mathrm{SNR}_t\,g^2/\sigma_t^2$. There $c_t^2=\delta_t\,\mathrm{SNR}_T/\mathrm{SNR}_t$ is the same to first order.
+
+# %%
+x, xT = randn(64, 1), randn(64, 1)
+with expect_fail(ValueError, contains="path: expected a pinned path"): doob(VPCosine(), x, f64(0.5)[0], xT)
+for path in BRIDGES:
+    base, T = path.base, path.T
+    for t in f64(0.01, 0.3, 0.7, 0.95) * T:
+        kappa = base.alpha(T) / base.alpha(t)
+        xg = x.clone().requires_grad_()
+        log_h = -0.5 * (xT - kappa * xg) ** 2 / (base.sigma(T) ** 2 - kappa**2 * base.sigma(t) ** 2)
+        test_close(doob(path, x, t, xT) / torch.autograd.grad(log_h.sum(), xg)[0], torch.ones_like(x), eps=1e-10)
+    assert relative(doob(path, x, f64(0.0)[0], xT), (xT / base.alpha(T) - x) * base.gamma(T)) < 1e-12
+    left = 1e-6 * T
+    assert relative(doob(path, x, f64(T - left)[0], xT) * left, (xT - x) / path.g2(T)) < 1e-5
+    test_close(path.coefs(T - left).c ** 2 / left, path.g2(T), eps=1e-4 * T)
+
+# %% [markdown]
+# Does @eq-doob really produce the law $\mathcal N(m_t,c_t^2)$ with $m=a\,x_T+b\,x_0$? The SDE is linear: its drift is affine in $x$, with slope $f-g^2/\delta_t$. So the mean moves with the drift at the mean, and the variance obeys Itô's rule as in [01_paths](01_paths.ipynb):
+#
+# $$\frac{dm}{dt}=f\,m+g^2\,\nabla\log h(m),\qquad \frac{d(c^2)}{dt}=2\Big(f-\frac{g^2}{\delta_t}\Big)c^2+g^2.$$ {#eq-moments}
+#
+# The left sides are obtained by differentiating the coefficients automatically.
+
+# %%
+start, end = 1.3, -0.7
+for path in BRIDGES:
+    mean = lambda t, path=path: path.coefs(t).a * end + path.coefs(t).b * start
+    for t in f64(0.05, 0.3, 0.6, 0.9) * path.T:
+        drift = path.f(t) * mean(t) + path.g2(t) * doob(path, mean(t)[None], t, f64(end))[0]
+        test_close(derivative(mean, t), drift, eps=1e-9)
+        delta, c2 = path.base.sigma(t) ** 2 * path.gamma(t) / path.base.gamma(path.T), path.coefs(t).c ** 2
+        change = 2 * (path.f(t) - path.g2(t) / delta) * c2 + path.g2(t)
+        assert abs(derivative(lambda s: path.coefs(s).c ** 2, t) - change) < 1e-9 * (1 + c2)
+
+
+# %% [markdown]
+# And the direct test: simulate @eq-doob by small random steps, many times, and look where the paths are. The last step's noise is not pulled back: a simulation with steps $\Delta$ ends $\sqrt{g^2(T)\,\Delta}$ away from $x_T$.
+
+# %%
+def simulate(path, n, steps, strength=1.0):
+    "Paths of the SDE with its pull multiplied by `strength`, (steps + 1, n)."
+    x, ends = torch.full((n, 1), start, dtype=torch.float64), f64(end)[None]
+    times, trace = torch.linspace(0, path.T, steps + 1, dtype=torch.float64), [x]
+    for t in times[:-1]:
+        drift = path.f(t) * x + strength * path.g2(t) * doob(path, x, t, ends)
+        x = x + drift * (path.T / steps) + (path.g2(t) * path.T / steps).sqrt() * randn(n, 1)
+        trace.append(x)
+    return times, torch.stack(trace)[:, :, 0]
+
+
+times, paths = simulate(vp, 20_000, 800)
+for mark in (200, 400, 720):
+    a, b, c = vp.coefs(times[mark])
+    assert abs(paths[mark].mean() - (a * end + b * start)) < 0.01 and abs(paths[mark].std() - c) < 0.01
+for last, steps in [(paths[-1], 800), (simulate(vp, 20_000, 100)[1][-1], 100)]:
+    test_close((last - end).std() / (vp.g2(1.0) / steps).sqrt(), 1.0, eps=0.02)
+
+fig, ax = plt.subplots()
+a, b, c = vp.coefs(times)
+mean = a * end + b * start
+ax.fill_between(times, mean - 2 * c, mean + 2 * c, color="C0", alpha=0.15, label=r"$m_t\pm2c_t$ (exact)")
+ax.plot(times, mean, color="black", label="$m_t$ (exact)")
+ax.plot(times, paths[:, :6], color="C0", linewidth=0.6)
+ax.plot([0, 1], [start, end], "o", color="C1", label="the two pinned ends")
+ax.set(xlabel="$t$", ylabel="$x_t$", title="Six simulated paths of the $h$-transformed SDE")
+ax.legend();
+
+
+# %% [markdown]
+# **A pull of another strength.** What if the pull is multiplied by some $\chi>0$? Measure time by $\varsigma=1/\mathrm{SNR}_t$, which runs from $0$ to $\varsigma_T=1/\mathrm{SNR}_T$, and let $X=x/\alpha_t$, so $X_T=x_T/\alpha_T$. Since $d\varsigma=\tfrac{g^2}{\alpha^2}dt$ and $\delta_t=\alpha_t^2(\varsigma_T-\varsigma)$, the SDE becomes
+#
+# $$dX=\chi\,\frac{X_T-X}{\varsigma_T-\varsigma}\,d\varsigma+dW_\varsigma.$$
+#
+# It is linear. Its mean, and the variance $V$ from $\tfrac{dV}{d\varsigma}=1-\tfrac{2\chi V}{\varsigma_T-\varsigma}$, are
+#
+# $$X_T-\mathbb E X=\Big(1-\frac{\varsigma}{\varsigma_T}\Big)^{\chi}(X_T-x_0),\qquad V=\frac{(\varsigma_T-\varsigma)-\varsigma_T\big(1-\varsigma/\varsigma_T\big)^{2\chi}}{2\chi-1}$$ {#eq-strength}
+#
+# (at $\chi=\tfrac12$ the limit, $(\varsigma_T-\varsigma)\log\tfrac{\varsigma_T}{\varsigma_T-\varsigma}$). Both vanish as $\varsigma\to\varsigma_T$: a pull of *any* positive strength ends in $x_T$. But only $\chi=1$ has the law of the bridge on the way.
+
+# %%
+def moments(path, t, strength):
+    "Mean and standard deviation of x_t by the formula above."
+    alpha, X_T = path.base.alpha(t), end / path.base.alpha(path.T)
+    time, last = 1 / path.base.gamma(t), 1 / path.base.gamma(path.T)
+    left = 1 - time / last
+    V = last * (left - left ** (2 * strength)) / (2 * strength - 1)
+    return alpha * (X_T - left**strength * (X_T - start)), alpha * V.sqrt()
+
+
+t = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
+a, b, c = vp.coefs(t)
+for got, want in zip(moments(vp, t, 1.0), (a * end + b * start, c), strict=True): test_close(got, want, eps=1e-12)
+for strength in (0.25, 3.0):
+    _, steered = simulate(vp, 20_000, 400, strength)
+    for mark in (0.5, 0.9):
+        seen, (mean, std) = steered[round(400 * mark)], moments(vp, f64(mark)[0], strength)
+        assert abs(seen.mean() - mean) < 0.012 and abs(seen.std() - std) < 0.012 and abs(std - vp.coefs(mark).c) > 0.03
+    mean, std = moments(vp, f64(1 - 1e-12)[0], strength)
+    assert abs(mean - end) < 0.01 and std < 0.01
+
+
+# %% [markdown]
+# ## The score along a bridge
+#
+# The density of $x_t$ given both ends is $\mathcal N(a\,x_T+b\,x_0,\,c^2I)$, so its score is $(a\,x_T+b\,x_0-x_t)/c^2$. By @eq-doob-transition from $x_0$ that density is the unpinned one times $h$, up to a constant. So the score must also be the unpinned score plus @eq-h:
+#
+# $$\frac{a\,x_T+b\,x_0-x_t}{c^2}=\frac{\alpha_tx_0-x_t}{\sigma_t^2}+\nabla\log h(x_t,t).$$ {#eq-score-split}
+#
+# When only $x_T$ is known, the score is the mean of these over $x_0$ given $x_t$ and $x_T$ ([03_scores](03_scores.ipynb)). Both sides are affine in $x_0$ and $h$ does not contain it, so the average just puts the estimate $\hat x_0$ in the place of $x_0$. For a diffusion ($a=0$) the same function gives $(b\,\hat x_0-x_t)/c^2$, which is Tweedie's formula.
+
+# %%
+#| exports
+def score_from_x0(path: Path, x_t: Tensor, t: Tensor, x0: Tensor, xT: Tensor | None = None) -> Tensor:
+    "The score (a x_T + b x_0 - x_t) / c^2 that an estimate of x_0 stands for: (N, ...), times with c > 0."
+    a, b, c = (bcast(k, x_t) for k in path.coefs(t))
+    mean = b * x0 if xT is None else a * xT + b * x0
+    return (mean - x_t) / c**2
+
+
+# %% [markdown]
+# @eq-score-split for random $x_0$; and, for data from a mixture, the estimate's score against automatic differentiation of the density of $x_t$ given $x_T$.
+
+# %%
+x0, x_t = randn(64, 1), randn(64, 1)
+data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None], f64(0.05**2, 0.05**2)[:, None, None])
+for path in BRIDGES:
+    for t in f64(0.02, 0.4, 0.9) * path.T:
+        s, h = score_from_x0(path, x_t, t, x0, xT), doob(path, x_t, t, xT)
+        split = score_from_x0(path.base, x_t, t, x0) + h
+        assert ((s - split).abs() / (s.abs() + h.abs())).max() < 1e-12
+        a, b, c = path.coefs(t)
+        exact = score(noisy(data, b, c), x_t - a * xT)
+        assert relative(score_from_x0(path, x_t, t, denoiser(data, path, xT)(x_t, t), xT), exact) < 1e-9
+
+# %% [markdown]
+# The reconstruction loss of DBAE [@kim2025dbae] compares scores, $\tfrac12g^2\|s_\theta-s\|^2$. Since $s_\theta-s=\tfrac b{c^2}(\hat x_0-x_0)$, it equals $\tfrac12\omega(t)\|\hat x_0-x_0\|^2$ with $\omega=g^2b^2/c^4$. By $b/c^2=\alpha_t/\sigma_t^2$ and $g^2=-\sigma_t^2\,\tfrac{d}{dt}\log\mathrm{SNR}_t$ this weight is simply
+#
+# $$\omega(t)=\frac{g^2b^2}{c^4}=-\frac{d\,\mathrm{SNR}_t}{dt}=-\frac{d\gamma_t}{dt},$$ {#eq-omega}
+#
+# the same for a path and its bridge. So the loss is an integral over $\gamma$: the bound of [05_bounds](05_bounds.ipynb) is already in sight.
+
+# %%
+for path in BRIDGES:
+    t = torch.linspace(0.02, 0.98, 64, dtype=torch.float64) * path.T
+    omega, one = -derivative(path.base.gamma, t), torch.ones_like(t)
+    a, b, c = path.coefs(t)
+    test_close(path.g2(t) * b**2 / c**4 / omega, one, eps=1e-10)
+    test_close(-path.dgamma(t) / omega, one, eps=1e-10)
+    difference = score_from_x0(path, x_t, t, x0 + 0.3, xT) - score_from_x0(path, x_t, t, x0, xT)
+    test_close(path.g2(t) * difference[:, 0] ** 2 / (omega * 0.3**2), one, eps=1e-10)
+
+
+# %% [markdown]
+# ## Backwards
+#
+# Write a forward process as $dx=K\,dt+g\,dw$, with the drift $K(x,t)=f\,x$ for a diffusion and $f\,x+g^2\nabla\log h$ for a bridge, and let $p_t$ be its density. Its Fokker–Planck equation can be regrouped, because $\Delta p=\nabla\!\cdot(p\nabla\log p)$:
+#
+# $$\partial_tp=-\nabla\!\cdot(Kp)+\tfrac12g^2\Delta p=-\nabla\!\cdot\Big[\big(K-\tfrac12g^2\nabla\log p\big)p\Big].$$
+#
+# The right side is a pure transport equation: the **probability-flow ODE** $\tfrac{dx}{dt}=K-\tfrac12g^2\nabla\log p$ has the same marginals without any noise [@song2021sde]. Regroup the other way, for a process that runs backwards in time and gains noise:
+#
+# $$\partial_{(-t)}\,p=\nabla\!\cdot(Kp)-g^2\Delta p+\tfrac12g^2\Delta p=-\nabla\!\cdot\Big[\big(g^2\nabla\log p-K\big)p\Big]+\tfrac12g^2\Delta p.$$
+#
+# This is a forward equation in the time $-t$. In terms of $dt<0$, it is **Anderson's reverse SDE** [-@anderson1982reverse], $dx=(K-g^2\nabla\log p)\,dt+g\,d\bar w$.
+#
+# For a bridge, insert @eq-score-split: the pull *cancels*,
+#
+# $$K-g^2s=f\,x+g^2\nabla\log h-g^2\Big(\frac{\alpha_t\hat x_0-x}{\sigma_t^2}+\nabla\log h\Big)=f\,x-g^2\,\frac{\alpha_t\hat x_0-x}{\sigma_t^2}.$$ {#eq-reverse}
+#
+# The reverse SDE of a bridge is that of the *unpinned* process with a bridge's denoiser. The end enters only through the start of the path and the estimate. In the ODE half of the pull remains.
+
+# %%
+#| exports
+def reverse_drift(path: Path, x_t: Tensor, t: Tensor, x0: Tensor) -> Tensor:
+    "Drift of the reverse SDE for the estimate `x0`, the same formula for a diffusion and a bridge (noise g): (N, ...)."
+    base = path.base if isinstance(path, Pinned) else path
+    return bcast(path.f(t), x_t) * x_t - bcast(path.g2(t), x_t) * score_from_x0(base, x_t, t, x0)
+
+
+def ode_drift(path: Path, x_t: Tensor, t: Tensor, x0: Tensor, xT: Tensor | None = None) -> Tensor:
+    "Drift of the probability-flow ODE for the estimate `x0` (with the endpoint `xT` on a bridge): (N, ...)."
+    drift = bcast(path.f(t), x_t) * x_t - bcast(path.g2(t) / 2, x_t) * score_from_x0(path, x_t, t, x0, xT)
+    return drift if xT is None else drift + bcast(path.g2(t), x_t) * doob(path, x_t, t, xT)
+
+
+# %% [markdown]
+# The reverse drift against $K-g^2s$ with all its terms. And at both ends, on the noiseless path $x_t=a\,x_T+b\,x_0$ with the right estimate: there $\alpha_tx_0-x_t=\alpha_tr_t(x_0-x_T/\alpha_T)$ and $r_t/\sigma_t^2=\mathrm{SNR}_T/\alpha_t^2$, so the reverse drift is $f\,x_t-g^2\,\tfrac{\mathrm{SNR}_T}{\alpha_t}(x_0-x_T/\alpha_T)$; the ODE must just follow the path, $\tfrac{dx}{dt}=\tfrac{da}{dt}x_T+\tfrac{db}{dt}x_0$.
+
+# %%
+for path in BRIDGES:
+    base = path.base
+    for t in f64(0.02, 0.4, 0.9) * path.T:
+        K = path.f(t) * x_t + path.g2(t) * doob(path, x_t, t, xT)
+        full = K - path.g2(t) * score_from_x0(path, x_t, t, x0, xT)
+        assert relative(reverse_drift(path, x_t, t, x0), full) < 1e-10
+    for t in f64(1e-6, 0.5, 1 - 1e-6) * path.T:
+        on = path.mix(x0, torch.zeros_like(x0), t, xT)
+        pulled = path.g2(t) * base.gamma(path.T) / base.alpha(t) * (x0 - xT / base.alpha(path.T))
+        assert relative(reverse_drift(path, on, t, x0), path.f(t) * on - pulled) < 1e-6
+        da, db = (derivative(lambda s, i=i: path.coefs(s)[i], t) for i in (0, 1))
+        assert relative(ode_drift(path, on, t, x0, xT), da * xT + db * x0) < 1e-6
+
+# %% [markdown]
+# ## A bridge is a diffusion in disguise
+#
+# There is a shorter way to the ODE. Given $x_0$ and $x_T$, the point $a\,x_T+b\,x_0+c\,\varepsilon$ moves with velocity $\tfrac{da}{dt}x_T+\tfrac{db}{dt}x_0+\tfrac{dc}{dt}\varepsilon$. This is the ODE's velocity for that one $x_0$: both are affine in $x$ with a scalar slope, both carry $\mathcal N(m_t,c_t^2I)$ along, and only one such velocity does (its value at the mean is $\tfrac{dm}{dt}$, its slope is $\tfrac{d}{dt}\log c$). Both are also affine in $x_0$. Averaged over the $x_0$ that could have led to $x_t$, they stay equal, with $x_0$ and $\varepsilon$ replaced by $\hat x_0$ and $\hat\varepsilon=(x_t-a\,x_T-b\,\hat x_0)/c$ [@lipman2023flow]:
+#
+# $$\frac{dx}{dt}=\frac{da}{dt}\,x_T+\frac{db}{dt}\,\hat x_0+\frac{dc}{dt}\,\hat\varepsilon.$$ {#eq-flow}
+#
+# Now look at the path with the end taken off and the signal scaled to one,
+#
+# $$y_t=\frac{x_t-a_tx_T}{b_t}=x_0+\sigma_y\,\varepsilon,\qquad\sigma_y=\frac{c_t}{b_t}=\gamma_t^{-1/2}.$$ {#eq-y}
+#
+# Differentiate, insert @eq-flow and $y=\hat x_0+\sigma_y\hat\varepsilon$:
+#
+# $$\frac{dy}{dt}=\frac1b\Big(\frac{dx}{dt}-\frac{da}{dt}x_T-\frac{db}{dt}y\Big)=\frac1b\Big(\frac{dc}{dt}-\sigma_y\frac{db}{dt}\Big)\hat\varepsilon=\frac{d\sigma_y}{dt}\,\hat\varepsilon,$$
+#
+# because $\sigma_y=c/b$. Divide by $d\sigma_y/dt$ and use $\hat\varepsilon=(y-\hat x_0)/\sigma_y$:
+#
+# $$\boxed{\ \frac{dy}{d\sigma_y}=\frac{y-\hat x_0}{\sigma_y}\ }$$ {#eq-edm}
+#
+# **This is the ODE of EDM** [@karras2022edm], in which neither $x_T$ nor the drift of any SDE occurs. We check @eq-flow and @eq-edm with a denoiser that is *not* linear, the exact one of the mixture, against the drift made from $f$, $g$, $h$ and the score.
+
+# %%
+for path, pin in [(p, xT) for p in BRIDGES] + [(p, None) for p in (VPCosine(), VE(), VPLinear())]:
+    at = 0 * x0 if pin is None else pin
+    for t in f64(0.05, 0.3, 0.6, 0.9) * path.T:
+        (a, b, c), x0_hat = path.coefs(t), denoiser(data, path, pin)(x_t, t)
+        da, db, dc = (derivative(lambda s, i=i: path.coefs(s)[i], t) for i in range(3))
+        drift = ode_drift(path, x_t, t, x0_hat, pin)
+        assert relative(drift, da * at + db * x0_hat + dc * (x_t - a * at - b * x0_hat) / c) < 1e-9
+        y = (x_t - a * at) / b
+        dy = (drift - da * at - db * y) / b
+        slope = dy / derivative(lambda s: path.gamma(s) ** -0.5, t)
+        assert relative(slope, (y - x0_hat) * path.gamma(t).sqrt()) < 1e-6
+
+# %% [markdown]
+# **The noisy processes agree too.** By the transition density of [01_paths](01_paths.ipynb), the unpinned $X=x/\alpha_t$ is $x_0$ plus Brownian motion in the time $\varsigma=1/\mathrm{SNR}_t$: its increments are independent, with variances $\varsigma_t-\varsigma_s$. Conditioning on its value at $\varsigma_T$ leaves the covariance $\varsigma_s-\varsigma_s\varsigma_t/\varsigma_T=\varsigma_s(1-r_t)$ for $s\le t$, with $r=\varsigma/\varsigma_T$. By $b=\alpha(1-r)$ the deviation of $y$ from $x_0$ is that of $X$ divided by $1-r$. So
+#
+# $$\operatorname{Cov}(y_s,y_t\,|\,x_0,x_T)=\frac{\varsigma_s(1-r_t)}{(1-r_s)(1-r_t)}I=\frac{1}{1/\varsigma_s-1/\varsigma_T}I=\frac1{\gamma_s}I\qquad(s\le t):$$ {#eq-brownian}
+#
+# $y$ is $x_0$ plus *Brownian motion in the time* $1/\gamma$. This is how a VE diffusion of noise level $\sigma_y$ moves; so reverse SDE and posterior steps are its own as well. We check the algebra numerically, and the simulated paths.
+
+# %%
+for path in BRIDGES:
+    for s, t in f64(0.1, 0.3, 0.2, 0.9, 0.5, 0.5).reshape(3, 2) * path.T:
+        three = torch.stack([s, t, f64(path.T)[0]])
+        upper = path.base.alpha(three) * (path.base.sigma(three) ** 2 / path.base.alpha(three))[:, None]
+        joint = upper.triu() + upper.triu(1).T  # covariance of x at s <= t <= T given x_0
+        given_end = joint[0, 1] - joint[0, 2] * joint[2, 1] / joint[2, 2]
+        test_close(given_end / (path.coefs(s).b * path.coefs(t).b) * path.gamma(s), 1.0, eps=1e-9)
+
+marks = torch.tensor([200, 400, 720])
+a, b, _ = (k[:, None] for k in vp.coefs(times[:-1]))
+y = (paths[:-1] - a * end) / b
+clock = 1 / vp.gamma(times[:-1])
+expected = torch.minimum(clock[marks][:, None], clock[marks])
+noise = torch.sqrt((torch.outer(expected.diag(), expected.diag()) + expected**2) / y.shape[1])  # of a covariance
+assert ((torch.cov(y[marks]) - expected).abs() < 4 * noise + 0.01 * expected).all()
+
+fig, ax = plt.subplots()
+shown = clock < 4
+ax.fill_between(clock[shown], start - 2 * clock[shown].sqrt(), start + 2 * clock[shown].sqrt(), color="C0", alpha=0.15,
+                label=r"$x_0\pm2\sigma_y$ (exact)")  # fmt: skip
+ax.axhline(start, color="black", label="$x_0$")
+ax.plot(clock[shown], y[shown, :6], color="C0", linewidth=0.6)
+ax.set(xlabel=r"$1/\gamma_t$", ylabel="$y_t$", title="The same six paths in disguise: Brownian motion, no pin")
+ax.legend(loc="lower left");
+
+# %% [markdown]
+# Along a bridge the noise level $\sigma_y$ runs from $0$ all the way to $\infty$. So given $z$ (and the endpoint decoded from it), denoising along a bridge is exactly denoising along a diffusion whose SNR is shifted by a constant. What is special about a bridge must come from elsewhere: from where the training puts its weight, from the network that decodes $x_T$, from the sampler's start.
+
+# %% [markdown]
+# ## What can go wrong
+#
+# * **Starting an integrator of these drifts at exactly $T$.** The pull is infinite there. Starting a little earlier, at $s<T$, from $x_T$ itself is no way out: the true $x_s$ scatters by $c_s\approx g(T)\sqrt{T-s}$, which shrinks slowly. The sampler of [06_samplers](06_samplers.ipynb) integrates no drift, draws the first noise itself, and starts at exactly $T$.
+# * **A last step with noise.** A simulated bridge ends $\sqrt{g^2(T)\Delta}$ away from $x_T$. That is the last step's noise, not a bug.
+# * **Guiding a bridge by scaling $h$.** Any positive strength ends in $x_T$, so looking at the end does not reveal the change. But the law on the way is @eq-strength, not the one that the denoiser was trained on.

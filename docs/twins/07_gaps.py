@@ -1,0 +1,377 @@
+# %% [markdown]
+# # Gaps
+#
+# > What the bound of every model misses, exactly: four terms, each with a name, and none of them is the information in the code.
+
+# %% [markdown]
+# [05_bounds](05_bounds.ipynb) bounds the log-likelihood of every model by one integral. When is that bound tight, and what is missing when it is not? This page proves that the gap, averaged over the data, is a sum of four terms that cannot be negative, and checks it to six digits in the Gaussian world of [02_oracle](02_oracle.ipynb): right and wrong estimates, VP, VE and a bridge, short and long ranges. The tool of the proof, which turns information into an area, also says where on the noise scale a code is informative.
+
+# %%
+#| default_exp gaps
+
+# %%
+#| exports
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scoreae.bounds import far_estimate, last_step, start_kl
+from scoreae.oracle import GaussianWorld, expected_sqnorm
+from scoreae.paths import Path
+from scoreae.scores import residual
+
+# %%
+#| hide
+import matplotlib.pyplot as plt
+from fastcore.test import test_close
+from torch.distributions import Normal
+
+from scoreae.bounds import bound_terms
+from scoreae.oracle import Mixture, denoiser, gaussian, log_density, noisy, score
+from scoreae.paths import VE, Pinned, VPCosine, VPLinear
+
+# %%
+#| hide
+plt.style.use("scoreae.paper")
+f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
+g = torch.Generator().manual_seed(0)
+cosine, wide, bridge = VPCosine(-20.0), VE(1e5), Pinned(VPLinear(0.1, 2.0))
+
+
+# %% [markdown]
+# Integrals over the noise level are done by Gauss–Legendre quadrature on panels: eight nodes integrate polynomials up to degree 15 exactly.
+
+# %%
+#| exports
+def quadrature(fn: Callable[[Tensor], Tensor], low: float, high: float, n: int = 96) -> Tensor:
+    "Integral of `fn`, a function of one number, over [low, high]: n/8 panels of 8 Gauss-Legendre nodes."
+    nodes, weights = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(8))
+    edges = torch.linspace(low, high, n // 8 + 1, dtype=torch.float64)
+    half = (edges[1:] - edges[:-1])[:, None] / 2
+    at, w = (edges[:-1, None] + half * (nodes + 1)).flatten(), (half * weights).flatten()
+    return sum(wi * fn(u) for u, wi in zip(at, w, strict=True))
+
+
+# %%
+test_close(quadrature(lambda u: u**15, 0.0, 2.0, n=8), 2**16 / 16, eps=1e-9)
+test_close(quadrature(torch.exp, -3.0, 5.0), math.exp(5) - math.exp(-3), eps=1e-9)
+
+# %% [markdown]
+# ## Information grows at half the error
+#
+# Let $y_\gamma=x_0+\gamma^{-1/2}\varepsilon$, and let $I(x_0;y_\gamma)$ be the information that it carries about $x_0$. Then [@guo2005immse]
+#
+# $$\frac{d}{d\gamma}I(x_0;y_\gamma)=\tfrac12\,\mathbb E\big\|x_0-\mathbb E[x_0|y_\gamma]\big\|^2.$$ {#eq-immse}
+#
+# *Proof, in three steps.*
+#
+# **1. A little more SNR is a second, weak observation.** Let $w=x_0+\Delta^{-1/2}\varepsilon'$ with new noise. As a function of $x_0$, the joint likelihood of $y_\gamma$ and $w$ depends on them only through $(\gamma y_\gamma+\Delta w)/(\gamma+\Delta)$, which is $x_0$ plus noise of variance $1/(\gamma+\Delta)$, that is, $y_{\gamma+\Delta}$. By the chain rule, $I(x_0;y_{\gamma+\Delta})=I(x_0;y_\gamma)+I(x_0;w|y_\gamma)$.
+#
+# **2. What it tells.** Fix $y_\gamma$, let $m$ be the mean of $x_0$ given it, and $X=x_0-m$. For *any* density $r$,
+#
+# $$\mathbb E\,\mathrm{KL}(q(w|x_0)\,\|\,r)=I(x_0;w)+\mathrm{KL}(q(w)\,\|\,r),$$ {#eq-compensation}
+#
+# since $\log\frac{q(w|x_0)}{r}=\log\frac{q(w|x_0)}{q(w)}+\log\frac{q(w)}{r}$. Choose $r=\mathcal N(m,I/\Delta)$: the left side compares Gaussians of equal variance and is $\tfrac12\Delta\,\mathbb E\|X\|^2$.
+#
+# **3. The rest is of second order.** In $v=\sqrt\Delta\,(w-m)=\varepsilon'+\sqrt\Delta X$ the last term is $\mathrm{KL}(q(v)\|\mathcal N(0,I))$. By Jensen's inequality it is at most $\log\mathbb E_{q(v)}\frac{q(v)}{\mathcal N(v;0,I)}$. Here $q(v)$ is a mixture of $\mathcal N(\sqrt\Delta X,I)$, and $\int\mathcal N(v;a,I)\,\mathcal N(v;a',I)/\mathcal N(v;0,I)\,dv=e^{a\cdot a'}$, so with an independent copy $X'$ that is $\log\mathbb E\,e^{\Delta X\cdot X'}$. Images are bounded, so expand: $\mathbb E[X\cdot X']=0$, and the rest is $O(\Delta^2)$. (For Gaussian $X$ the expectation is finite and expands alike.) Hence $I(x_0;w|y_\gamma)=\tfrac12\Delta\,\mathbb E\|X\|^2+O(\Delta^2)$; average over $y_\gamma$, divide by $\Delta$, let $\Delta\to0$. ∎
+#
+# The check is not Gaussian: for a mixture on the line, $I(x_0;y_\gamma)=H(y_\gamma)-\tfrac12\log(2\pi e/\gamma)$, with the entropy $H$ of $y_\gamma$ summed on a fine grid. Its increase must be the integral of half the error.
+
+# %%
+data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None], f64(0.15**2, 0.1**2)[:, None, None])
+grid = torch.linspace(-40, 40, 80_001, dtype=torch.float64)[:, None]
+second = (data.weights * (data.means[:, 0] ** 2 + data.covs[:, 0, 0])).sum()  # E x_0^2
+
+
+def density(gamma): return log_density(noisy(data, 1.0, gamma**-0.5), grid).exp()
+
+
+def information(gamma):
+    p = density(gamma)
+    return -torch.trapezoid(torch.special.xlogy(p, p), grid[:, 0]) - 0.5 * math.log(2 * math.pi * math.e / gamma)
+
+
+def half_error(gamma):
+    mean = data.denoise(gamma * grid, gamma)[:, 0]
+    return (second - torch.trapezoid(density(gamma) * mean**2, grid[:, 0])) / 2
+
+
+grown = quadrature(lambda u: u.exp() * half_error(u.exp().item()), math.log(0.05), math.log(500.0))
+test_close(grown, information(500.0) - information(0.05), eps=1e-8)
+f"{grown:.6f} nats, twice"
+
+
+# %% [markdown]
+# ## The gap is four terms
+#
+# Draw $x_0$ from the data density $q(x_0)$ and $z$ from $q(z|x_0)$; let $q(z)$ be the law of the codes. A bridge's $x_T$ is a function of $z$. Everything that follows is conditioned on $z$, and $x_0^*=\mathbb E[x_0|x_\gamma,z]$ is the exact estimate.
+#
+# 1. *Orthogonality.* $\mathbb E\|x_0-\hat x_0\|^2=\mathbb E\|x_0-x_0^*\|^2+\mathbb E\|\hat x_0-x_0^*\|^2$, since $x_0^*$ is a conditional mean.
+# 2. *@eq-immse* at fixed $z$: $\tfrac12\int\mathbb E\|x_0-x_0^*\|^2d\gamma=I(x_0;y_{\gamma_{\max}}|z)-I(x_0;y_{\gamma_{\min}}|z)$.
+# 3. *Last step.* $I(x_0;y_\gamma|z)=H(y_\gamma|z)-\tfrac d2\log(2\pi e/\gamma)$, so $R_0-I(x_0;y_{\gamma_{\max}}|z)=-H(y_{\gamma_{\max}}|z)$.
+# 4. *Start.* By @eq-compensation with $r$ the start law, $\mathbb E\,S-I(x_0;y_{\gamma_{\min}}|z)=\mathbb E_z\,\mathrm{KL}(q(x_{\gamma_{\min}}|z)\,\|\,\text{start})$.
+#
+# So the bound on $\log p(x_0|z)$ is, on average, $-H(y_{\gamma_{\max}}|z)$ minus two mismatches. For the rate, @eq-compensation gives $\mathbb E\,\mathrm{KL}(q(z|x_0)\|p(z))=I(x_0;z)+\mathrm{KL}(q(z)\|p(z))$. The data have $\mathbb E\log q(x_0)=-H(x_0)=-H(x_0|z)-I(x_0;z)$. Subtract; $I(x_0;z)$ cancels:
+#
+# $$\boxed{\ \mathbb E\log q(x_0)-\mathbb E\,\mathrm{bound}=\underbrace{\mathrm{KL}(q(z)\|p(z))}_{\text{aggregate}}+\underbrace{\tfrac12\!\int\!\mathbb E\|\hat x_0-x_0^*\|^2d\gamma}_{\text{denoiser}}+\underbrace{\mathbb E_z\mathrm{KL}(q(x_{\gamma_{\min}}|z)\|\text{start})}_{\text{start}}+\underbrace{H(y_{\gamma_{\max}}|z)-H(x_0|z)}_{\text{resolution}}\ }$$ {#eq-gap}
+#
+# **No term is negative.** Two are divergences, one is a square, and noise cannot lower an entropy: $H(y|z)\ge H(y|z,\varepsilon)=H(x_0|z)$. So the bound is never above $\mathbb E\log q$, for any network. And **the bound does not care how informative $z$ is**: $I(x_0;z)$ is gone. Maximum likelihood does not ask for an informative code; a loss that weights the rate by $\beta<1$ does ([13_sami](13_sami.ipynb)).
+#
+# `expected_bound` is the bound in expectation, without sampling: `expected_sqnorm` averages, `quadrature` integrates. The estimator is an argument: right, wrong or ignorant.
+
+# %%
+#| exports
+def expected_bound(world: GaussianWorld, denoiser_of: Callable, path: Path, gamma_min: float, gamma_max: float,
+                   start: str, endpoint: Callable = lambda z: None, n: int = 96) -> dict[str, float]:
+    """The expected costs of `bounds.bound_terms` and the expected `rate` against N(0, I), in nats, without sampling.
+
+    `denoiser_of(z, xT)` gives an affine denoiser, `endpoint(z)` an affine x_T, or None on a diffusion.
+    """
+    d, k = world.data.dim, len(world.offset)
+
+    def error(w, t=None):  # in units of noise at time t, or of images at the far end
+        x0, eps, z = world.draw(w)
+        D = denoiser_of(z, xT := endpoint(z))
+        if t is not None: return residual(D, path, x0, eps, t, xT)
+        return x0 - far_estimate(D, path, x0, xT) if start == "model" else x0
+
+    def integrand(u): return expected_sqnorm(lambda w: error(w, path.t_of_gamma(u.exp())), 2 * d + k) / 2
+
+    mean = world.encode(world.mu)
+    return {
+        "last_step": float(last_step(torch.zeros(1, d, dtype=torch.float64), gamma_max)),
+        "denoising": float(quadrature(integrand, math.log(gamma_min), math.log(gamma_max), n)),
+        "start": float(start_kl(path, expected_sqnorm(error, 2 * d + k), d, gamma_min, start)),
+        "rate": float(world.Q.trace() + mean @ mean - k - torch.logdet(world.Psi)) / 2,
+    }
+
+
+# %% [markdown]
+# ## Tight
+#
+# Data in $\mathbb R^4$ with variances 3, 1, 0.3, 0.1, and encoders whose codes are exactly $\mathcal N(0,I)$: $\Psi=s\,I$, $A=\sqrt{1-s}\,(A_0\Sigma A_0^\top)^{-1/2}A_0$, $o=-A\mu$ for a random $A_0$. With exact estimates and $|\log\gamma|\le18$ the bound must reach $\mathbb E\log q=-4.47178133$ nats, on VP as on VE, *whatever the information* $I(x_0;z)=-\tfrac k2\log s$: this is what it means to be indifferent. The denoising term has the closed form $\tfrac12\log|I+\gamma_{\max}\Sigma_{x|z}|-\tfrac12\log|I+\gamma_{\min}\Sigma_{x|z}|$.
+
+# %%
+R = torch.linalg.qr(torch.randn(4, 4, generator=g, dtype=torch.float64))[0]
+mu, Sigma = f64(0.5, -1.0, 0.3, 0.0), R @ torch.diag(f64(3.0, 1.0, 0.3, 0.1)) @ R.T
+A0, eye = torch.randn(2, 4, generator=g, dtype=torch.float64), torch.eye(4, dtype=torch.float64)
+truth = -0.5 * torch.logdet(2 * math.pi * math.e * Sigma).item()
+test_close(truth, -4.47178133, eps=1e-8)
+
+
+def matched(s):
+    "An encoder of posterior variance s whose codes are N(0, I)."
+    vals, vecs = torch.linalg.eigh(A0 @ Sigma @ A0.T)
+    A = (1 - s) ** 0.5 * (vecs / vals.sqrt()) @ vecs.T @ A0
+    return GaussianWorld(mu, Sigma, A, -A @ mu, s * torch.eye(2))
+
+
+def costs(world, path, low, high, estimate=None, start="prior", **kw):
+    estimate = estimate or (lambda z, xT: world.denoiser(path, z, xT))
+    return expected_bound(world, estimate, path, math.exp(low), math.exp(high), start, **kw)
+
+
+def gap(*args, **kw): return truth + sum(costs(*args, **kw).values())
+
+
+seen = {}
+for s in (0.2, 0.5, 0.9):
+    vp, ve = (costs(matched(s), path, -18, 18) for path in (cosine, wide))
+    for c in (vp, ve): assert 0 < truth + sum(c.values()) < 1e-6
+    test_close(vp["denoising"], ve["denoising"], eps=1e-9)
+    cov = matched(s).x_given_z.covs[0]
+    closed = (torch.logdet(eye + math.exp(18) * cov) - torch.logdet(eye + math.exp(-18) * cov)) / 2
+    test_close(vp["denoising"], closed.item(), eps=1e-8)
+    seen[s] = f"information {-math.log(s):.3f}, gap {truth + sum(vp.values()):.1e}"
+spans = {h: gap(matched(0.2), cosine, -h, h) for h in (6, 10, 14, 18)}
+test_close(math.log(spans[10] / spans[14]), 4, eps=0.01)  # both ends vanish as exp(-h)
+seen, {f"|log gamma| <= {h}": f"{v:.1e}" for h, v in spans.items()}
+
+# %% [markdown]
+# ## Loose, for four known reasons
+#
+# Now codes that are not $\mathcal N(0,I)$. With exact estimates and a wide range only the first term of @eq-gap is left. Then everything is wrong at once: a guidance with its covariance replaced by 1.1 times the diagonal and its mean map shrunk by 0.8, and a short range $\log\gamma\in[-5,7]$. Last, a bridge with the start `"model"` that begins at $\gamma_{\min}=1$, far from the end, with an estimate shrunk by 0.9. Each of the four terms is computed by its own formula, and their sum must be the gap.
+
+# %%
+world = GaussianWorld(mu, Sigma, A0 / 2, f64(0.3, -0.2), 0.2 * torch.eye(2))
+mean = world.encode(mu)
+aggregate = (world.Q.trace() + mean @ mean - 2 - torch.logdet(world.Q)) / 2
+test_close(gap(world, cosine, -18, 18), aggregate.item(), eps=1e-6)
+
+
+def gap_terms(path, low, high, estimate, start, endpoint):
+    cov, t = world.x_given_z.covs[0], path.t_of_gamma(math.exp(low))
+    _, b, c = path.coefs(t)
+    width = 1.0 if start == "prior" and path.vp else c**2  # variance of the start law
+
+    def error(w, t):
+        x0, eps, z = world.draw(w)
+        x_t = path.mix(x0, eps, t, xT := endpoint(z))
+        return path.gamma(t).sqrt() * (estimate(z, xT)(x_t, t) - world.denoiser(path, z, xT)(x_t, t))
+
+    def shift(w):  # mean of q(x_t | z) minus mean of the start law, in units of b
+        x0, _, z = world.draw(w)
+        xT = endpoint(z)
+        return world.mean_given_z(z) - (far_estimate(estimate(z, xT), path, x0, xT) if start == "model" else 0)
+
+    ratio = (b**2 * cov + c**2 * eye) / width
+    integrand = lambda u: expected_sqnorm(lambda w: error(w, path.t_of_gamma(u.exp())), 10) / 2
+    return {
+        "aggregate": aggregate,
+        "denoiser": quadrature(integrand, low, high),
+        "start": (ratio.trace() + b**2 / width * expected_sqnorm(shift, 10) - 4 - torch.logdet(ratio)) / 2,
+        "resolution": torch.logdet(eye + math.exp(-high) * torch.linalg.inv(cov)) / 2,
+    }
+
+
+# %%
+def misguided(path):
+    def estimate(z, xT):
+        def D(x_t, t):
+            t = torch.as_tensor(t).flatten()[0]
+            m, V, J = world.code_given_noisy(path, x_t, t)
+            guidance = 0.8 * ((z - mean) - 0.8 * (m - mean)) / (1.1 * V.diagonal()) @ world.A @ J
+            _, b, c = path.coefs(t)
+            return denoiser(world.data, path)(x_t, t) + c**2 / b * guidance
+        return D
+    return estimate
+
+
+shrunk = lambda z, xT: lambda x_t, t: 0.9 * world.denoiser(bridge, z, xT)(x_t, t)
+W = torch.randn(2, 4, generator=g, dtype=torch.float64)
+none, end = (lambda z: None), (lambda z: z @ W)
+table = {}
+for name, path, low, high, estimate, start, endpoint in [
+    ("VP", cosine, -5, 7, misguided(cosine), "prior", none),
+    ("VE", wide, -5, 7, misguided(wide), "prior", none),
+    ("bridge", bridge, 0, 7, shrunk, "model", end),
+]:
+    parts = gap_terms(path, low, high, estimate, start, endpoint)
+    assert all(v >= 0 for v in parts.values())
+    test_close(gap(world, path, low, high, estimate, start, endpoint=endpoint), sum(parts.values()).item(), eps=1e-6)
+    table[name] = {k: round(v.item(), 5) for k, v in parts.items()}
+table
+
+
+# %% [markdown]
+# ## Information is an area
+#
+# Given $x_0$, the code tells nothing about $y_\gamma$. So $I(x_0;y_\gamma)-I(x_0;y_\gamma|z)=I(z;y_\gamma)$, which grows from 0 at $\gamma=0$ to $I(x_0;z)$ as $\gamma\to\infty$. By @eq-immse, without and with $z$, its derivative is half the difference between the errors of the two estimates: the area between them is the information that the code carries. By orthogonality the difference of the two errors is the squared distance of the two estimates, and by Bayes' rule for scores that distance is the guidance $G_t=\nabla_{x_t}\log q(z|x_t)$ of [02_oracle](02_oracle.ipynb):
+#
+# $$I(x_0;z)=\tfrac12\int\Big(\mathbb E\|x_0-\mathbb E[x_0|x_\gamma]\|^2-\mathbb E\|x_0-x_0^*\|^2\Big)d\gamma=\tfrac12\int c^2\,\mathbb E\|G_t\|^2\,d\log\gamma,$$ {#eq-rate-area}
+#
+# over all $\gamma$; over a part of the range it is the increase of $I(x_t;z)$. So a code has a *place on the noise scale*, measured in nats per unit of $\log\gamma$. For Gaussians $I(x_t;z)=\tfrac12\log|Q|-\tfrac12\log|V_t|$.
+
+# %%
+def energy(u):
+    t = cosine.t_of_gamma(torch.as_tensor(u).exp())
+
+    def scaled(w):
+        x0, eps, z = world.draw(w)
+        return cosine.coefs(t).c * world.guidance(cosine, cosine.mix(x0, eps, t), t, z)
+
+    return expected_sqnorm(scaled, 10) / 2
+
+
+def error_of(D, u):
+    t = cosine.t_of_gamma(torch.as_tensor(u).exp())
+    return expected_sqnorm(lambda w: residual(D(world.draw(w)[2]), cosine, *world.draw(w)[:2], t), 10) / 2
+
+
+def told(u):
+    V = world.code_given_noisy(cosine, mu[None], cosine.t_of_gamma(math.exp(u)))[1]
+    return (torch.logdet(world.Q) - torch.logdet(V)) / 2
+
+
+t, z = f64(0.3)[0], f64(0.7, -0.4)
+_, b, c = cosine.coefs(t)
+x_t = torch.randn(20, 4, generator=g, dtype=torch.float64)
+given_z = noisy(gaussian(world.mean_given_z(z[None])[0], world.x_given_z.covs[0]), b, c)
+split = score(noisy(world.data, b, c), x_t) + world.guidance(cosine, x_t, t, z)
+test_close(score(given_z, x_t), split, eps=1e-10)  # Bayes' rule for scores
+
+area = quadrature(energy, -18, 18)
+test_close(area, (torch.logdet(world.Q) - torch.logdet(world.Psi)) / 2, eps=1e-6)
+test_close(quadrature(energy, -6, 8), told(8) - told(-6), eps=1e-8)
+
+u = torch.linspace(-6, 8, 60, dtype=torch.float64)
+free = [error_of(lambda z: denoiser(world.data, cosine), v) for v in u]
+guided = [error_of(lambda z: world.denoiser(cosine, z), v) for v in u]
+test_close(torch.stack(free) - torch.stack(guided), torch.stack([energy(v) for v in u]), eps=1e-10)
+
+# %%
+fig, ax = plt.subplots()
+ax.plot(u, free, label="without a code")
+ax.plot(u, guided, "--", label="given $z$")
+ax.fill_between(u, free, guided, alpha=0.15, label=f"$I(x_0;z)$ = {area:.2f} nats")
+ax.set(xlabel=r"$\log\gamma$", ylabel=r"$\frac{1}{2}E\|\varepsilon-\hat\varepsilon\|^2$ (nats per unit)")
+ax.set_title("The integrand of the bound, and what a code takes away")
+ax.legend();
+
+# %% [markdown]
+# ## A bridge, step by step
+#
+# The scalar world of [02_oracle](02_oracle.ipynb), with the code's noise chosen so that $x_0|x_T$ has the variance $v=0.1$. With the exact estimate the integral from $\gamma=0$ is $I(x_0;x_\gamma|x_T)=\tfrac12\log(1+v\gamma)$. It grows without limit, like $H(x_0|x_T)+\tfrac12\log\frac{\gamma}{2\pi e}$ with the entropy $H(x_0|x_T)=\tfrac12\log2\pi e\,v$: a reconstruction loss without a last step bounds nothing. With it, the sum tends to the entropy.
+
+# %%
+v = 0.1
+noise_of_code = 0.64 * 0.25 * v / (0.25 - v)
+line = GaussianWorld(f64(0.0), *(f64(q)[:, None] for q in (0.25, 0.8)), f64(0.0), f64(noise_of_code)[:, None])
+test_close(line.x_given_z.covs.item(), v, eps=1e-12)
+entropy = math.log(2 * math.pi * math.e * v) / 2
+for t, known in [(1e-2, 2.259856), (1e-4, 4.604715)]:
+    high = float(bridge.gamma(t))
+    start_of = lambda z, xT: line.denoiser(bridge, z, xT)
+    b = expected_bound(line, start_of, bridge, 1e-9, high, "model", endpoint=lambda z: z, n=400)
+    test_close(b["denoising"], known, eps=1e-5)
+    test_close(b["denoising"] + b["start"], math.log1p(v * high) / 2, eps=1e-6)
+    test_close(b["denoising"], entropy + math.log(high / (2 * math.pi * math.e)) / 2, eps=1 / (v * high))
+test_close(b["last_step"] + b["denoising"], entropy, eps=1e-3)
+f"last step + integral {b['last_step'] + b['denoising']:.5f}, entropy {entropy:.5f}"
+
+# %% [markdown]
+# ## Deterministic codes
+#
+# If $z=Ax_0+o$ exactly, the rate is infinite, and what remains bounds $\log p(x|z)$: on average $-H(y_{\gamma_{\max}}|z)$, by the four facts. Given $z$, the image is known in $k$ directions. There $y_{\gamma_{\max}}$ varies by its noise alone, and each such direction adds $\tfrac12\log\frac{\gamma_{\max}}{2\pi e}$. So this bound grows by $k/2$ for every unit of $\log\gamma_{\max}$, without limit: it measures $\gamma_{\max}$, not the model.
+#
+# The remedy is a noise of our own, $q_\tau(z|x)=\mathcal N(Ax+o,\tau^2I)$. The bound is then a true one for every $\tau$, and the best $\tau$ may be chosen. Here the gap is the aggregate term, so the best is the $\tau$ that makes the codes most nearly $\mathcal N(0,I)$.
+
+# %%
+A = matched(0.2).A
+exact_code = GaussianWorld(mu, Sigma, A, -A @ mu, torch.zeros(2, 2))
+given_z = [-sum(v for k, v in costs(exact_code, cosine, -18, h).items() if k != "rate") for h in (12, 14, 16)]
+test_close(given_z[2] - given_z[1], 2 * 2 / 2, eps=1e-3)
+assert given_z[2] > truth
+
+taus = (0.03, 0.3, 0.2**0.5, 1.0, 3.0)
+noised = {t: -gap(GaussianWorld(mu, Sigma, A, -A @ mu, t**2 * torch.eye(2)), cosine, -18, 18) for t in taus}
+assert max(noised.values()) < 0 and max(noised, key=noised.get) == taus[2]
+{f"tau {t:.2f}": f"bound {truth + v:.3f}" for t, v in noised.items()}, [f"{v:.3f}" for v in given_z]
+
+# %% [markdown]
+# ## Why a VAE pays d/2
+#
+# A bound by Jensen's inequality is below $\log p(x_0)$ of *its own model*. A decoder $\mathrm{dec}(z)$ that does not look at $x_t$ defines a model that draws $y\sim\mathcal N(\mathrm{dec},1/\gamma)$ and then $x_0\sim\mathcal N(y,1/\gamma)$: two noises, together $x_0\sim\mathcal N(\mathrm{dec},2/\gamma)$. Its bound is $\log\mathcal N(x_0;\mathrm{dec},1/\gamma)-\tfrac d2$ ([05_bounds](05_bounds.ipynb)). With $e=x_0-\mathrm{dec}$,
+#
+# $$\log\mathcal N(x_0;\mathrm{dec},\tfrac2\gamma)-\log\mathcal N(x_0;\mathrm{dec},\tfrac1\gamma)+\tfrac d2=\tfrac d2(1-\log2)+\tfrac\gamma4\|e\|^2>0.$$ {#eq-jensen}
+#
+# The second noise is of no use to a decoder that ignores $y$. A plain Gaussian decoder leaves it out and saves $d/2$.
+
+# %%
+x = torch.rand(5, 1, 8, 8, generator=g, dtype=torch.float64) * 2 - 1
+dec, gamma = 0.9 * x, 50.0
+bound = -sum(bound_terms(lambda x_t, t: dec, cosine, x, gamma, gamma, "model", n=1, seed=0).values())
+own = Normal(dec, (2 / gamma) ** 0.5).log_prob(x).flatten(1).sum(1)
+jensen = 64 / 2 * (1 - math.log(2)) + gamma / 4 * (x - dec).flatten(1).square().sum(1)
+test_close(own - bound, jensen, eps=1e-9)
+
+# %% [markdown]
+# ## What can go wrong
+#
+# * **A range that is too short.** Resolution and start then dominate, and hide the differences in the other terms. Compare models on equal ranges.
+# * **Reading a tight bound as a good code.** A code that says nothing can have a gap of zero.
+# * **Blaming the denoiser for the prior.** With codes that are far from $p(z)$ the aggregate term dwarfs the others; a prior fitted to the codes lowers it ([12_priors](12_priors.ipynb)).
+# * **Looking for the terms in a trained model.** The denoiser's term needs $x_0^*$, which only an oracle knows. What can be measured there is the bound: minus the sum of the four, up to the unknown $\mathbb E\log q$.

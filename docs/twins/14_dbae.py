@@ -1,0 +1,268 @@
+# %% [markdown]
+# # DBAE
+#
+# > A bridge whose end is decoded from the code: the walk back starts at an image that depends on z, not at noise.
+
+# %% [markdown]
+# Diffusion autoencoders ([18_diffae](18_diffae.ipynb)) let a code into an ordinary denoiser, and leave the start of the walk to noise: part of the image is in the code, part in the noise that happens to lead to it. DBAE [@kim2025dbae] makes the *start depend on the code*. It decodes the end of the path, $x_T=\mathrm{dec}_\psi(z)$, and pins the path there with Doob's $h$-transform ([04_bridges](04_bridges.ipynb)). This page builds the model, shows what its loss is and is not, and trains a small one on digits.
+#
+# Statements about the method follow the paper's abstract, its public reviews and its released code; the derivations are ours.
+
+# %%
+#| default_exp dbae
+
+# %%
+#| exports
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from scoreae.autoencoder import Autoencoder
+from scoreae.core import require, require_choice
+from scoreae.nets import HalfUNet, ImageDecoder, UNet, check_widths
+from scoreae.paths import VE, Path, Pinned, VPLinear
+from scoreae.scores import Denoiser
+
+# %%
+#| hide
+import math
+
+import matplotlib.pyplot as plt
+from fastcore.test import expect_fail, test_close, test_eq
+from sklearn.datasets import load_digits
+from torch.distributions import Independent, Normal, kl_divergence
+
+from scoreae.core import bcast, randn_like, rng, sqnorm
+from scoreae.scores import residual
+
+# %%
+#| hide
+plt.style.use("scoreae.paper")
+g = torch.Generator().manual_seed(0)
+torch.manual_seed(0);
+
+# %% [markdown]
+# ## A start that depends on the code
+#
+# The generative model is a chain: draw $z$ from a prior, decode $x_T=\mathrm{dec}_\psi(z)$, walk back along the bridge. The decoder is deterministic: all that the walk knows at its start is $x_T$, and all that is in $x_T$ is in $z$. On the way, a *sample* takes in fresh noise; what the code leaves open is filled from there. Only the *point*, the walk with zero noise, is a function of the code alone.
+#
+# For training, the encoder gives $z$ from $x_0$, the decoder $x_T$, and then *both ends of the bridge are known*, so that $x_t=a_tx_T+b_tx_0+c_t\varepsilon$ can be drawn directly and the denoiser be trained on it,
+#
+# $$\mathcal L_{\mathrm{AE}}=\mathbb E_{x_0,\,z\sim q_\phi(z|x_0),\,t,\,\varepsilon}\ \tfrac{w(t)}2\,\big\|\varepsilon-\hat\varepsilon_\theta(x_t,t,x_T,z)\big\|^2 .$$ {#eq-lae}
+#
+# All three networks are trained together: gradients reach the encoder and the decoder through $x_T$, as an input of the denoiser and as a part of $x_t$.
+#
+# With the weight of the bound (`weighting="elbo"`), @eq-lae plus last step and start is the bound on $-\log p(x_0|z)$ of the *stochastic* walk. Its start is `"model"`: the far end is shared, so $S=\tfrac12\gamma_{\min}\|x_0-m\|^2$ with the model's own far estimate $m$, small, and zero only as $\gamma_{\min}\to0$. The paper's $\mathcal L_{\mathrm{AE}}$, with $\tfrac12g^2$ on the difference of scores, has this very weight, by $\lambda=-\tfrac d{dt}\mathrm{SNR}$ in [04_bridges](04_bridges.ipynb). The released code trains with another one, $1/\texttt{out}^2$ on the error of $\hat x_0$ (`weighting="edm"`, the default here too), which prefers coarse structure (the last figure of [05_bounds](05_bounds.ipynb)).
+#
+# **What the endpoint can and cannot do.** [04_bridges](04_bridges.ipynb) proved that in $y=(x_t-a\,x_T)/b$ a bridge is an ordinary diffusion with SNR $\gamma_t=\mathrm{SNR}_t-\mathrm{SNR}_T$. If the denoiser is told $z$, the best it can do depends on what $z$ knows about $x_0$, and not on the endpoint, nor on its scale. What the endpoint brings is practical: an image-shaped view of the code at the denoiser's input, and a walk that starts from it. The switch `condition` tells the denoiser $x_T$, $z$, or both.
+
+# %%
+#| exports
+CONDITIONS = ("both", "xT", "z")
+
+
+class DBAE(Autoencoder):
+    """Diffusion Bridge AutoEncoder (Kim et al., ICLR 2025): the end of a bridge is decoded from the code.
+
+    `path` "vp" (VPLinear(0.1, 2.0)), "ve" (sigma 80) or an unpinned `Path`; `stochastic` encoder or not; `condition`
+    is what the denoiser is told, "both", "xT" or "z". `kl_weight` weighs KL(q(z|x) || N(0, I)) of a stochastic encoder.
+    """
+
+    start = "model"
+
+    def __init__(self, shape: Sequence[int], z_dim: int, *, width: int = 32, encoder_width: int | None = None,
+                 path: str | Path = "vp", stochastic: bool = False, condition: str = "both", kl_weight: float = 0.0,
+                 weighting: str = "edm", gamma_max: float | None = None):  # fmt: skip
+        base = {"vp": VPLinear(0.1, 2.0), "ve": VE(80.0)}.get(path) if isinstance(path, str) else path
+        known = isinstance(base, Path) and not isinstance(base, Pinned)
+        require(known, "path", path, "'vp', 've' or an unpinned path")
+        super().__init__(shape, z_dim, Pinned(base), weighting=weighting, kl_weight=kl_weight, gamma_max=gamma_max)
+        require_choice(stochastic, "stochastic", (False, True))
+        require_choice(condition, "condition", CONDITIONS)
+        require(stochastic or not kl_weight, "kl_weight", kl_weight, "0 for a deterministic encoder, of infinite rate")
+        self.stochastic, self.condition = stochastic, condition
+        width, small = check_widths(width, encoder_width)
+        self.encoder_net = HalfUNet(self.shape, z_dim * (1 + stochastic), small)
+        self.endpoint_net = ImageDecoder(self.shape, z_dim, small)
+        told = {"z_dim": 0 if condition == "xT" else z_dim, "extra": 0 if condition == "z" else self.shape[0]}
+        self.net = UNet(self.shape, width, **told)
+
+    def codes(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        out = self.encoder_net(x)
+        if not self.stochastic: return out, None
+        mean, raw = (5 * torch.tanh(v / 5) for v in out.chunk(2, 1))
+        return mean, raw.exp() + 1e-2
+
+    def endpoint(self, z: Tensor) -> Tensor: return self.endpoint_net(z)
+
+    def denoiser(self, z: Tensor, xT: Tensor) -> Denoiser:
+        told = {"z": None if self.condition == "xT" else z, "extra": None if self.condition == "z" else xT}
+        F = lambda x, level: self.net(x, level, **told)
+        return Denoiser(self.path, F, "edm", self.stats, xT, span=self.span)
+
+
+# %% [markdown]
+# All variants answer the same calls. The sampler starts at exactly $x_T$.
+
+# %%
+images = torch.tensor(load_digits().images / 8 - 1, dtype=torch.float32)[:, None]
+x = images[:6]
+variants = [{"path": "ve"}, {"stochastic": True, "kl_weight": 1e-3}, {"condition": "xT"}, {"condition": "z"}]
+for kw in [{}, *variants, {"weighting": "elbo"}]:
+    model = DBAE((1, 8, 8), z_dim=4, width=8, **kw)
+    loss, parts = model.loss(x, g)
+    loss.backward()
+    assert loss.isfinite() and all(p.grad is not None for p in model.encoder_net.parameters())
+    z = model.encode(x)
+    test_eq(model.endpoint(z).shape, x.shape)
+    for mode in ("point", "sample"): test_eq(model.decode(z, mode, steps=3).shape, x.shape)
+    test_eq(model.bound(x, n=2).covers, "log p(x)" if kw.get("stochastic") else "log p(x|z)")
+bad = {"kl_weight": 1e-3, "path": "vpve", "stochastic": 1, "condition": "x", "encoder_width": 0, "width": 8.5}
+for name, value in bad.items():
+    with expect_fail(ValueError, contains=f"{name}: expected"): DBAE((1, 8, 8), 4, **{name: value})
+
+# %% [markdown]
+# **The endpoint gets in, whatever `condition` says.** With `condition="z"` the network is not given $x_T$ as an extra picture. It still sees it: $x_t$ contains $a_tx_T$, and nobody takes it off. Below, the same image, code and noise on bridges with two different endpoints. The exact estimate would not move; the network's does, in each of the three conditions.
+
+# %%
+t, eps = torch.full((6,), 0.6, dtype=torch.float64), torch.randn(x.shape, generator=g)
+moved = {}
+for condition in CONDITIONS:
+    model = DBAE((1, 8, 8), z_dim=4, width=8, condition=condition)
+    for p in model.net.parameters(): torch.nn.init.normal_(p, std=0.2, generator=g)
+    z = model.encode(x)
+    ends = model.endpoint(z).detach(), model.endpoint(z).detach() + 0.5
+    with torch.no_grad(): one, two = (model.denoiser(z, xT)(model.path.mix(x, eps, t, xT), t) for xT in ends)
+    moved[condition] = (one - two).square().mean().sqrt().item()
+assert min(moved.values()) > 0.05
+{k: f"moved by {v:.2f}" for k, v in moved.items()}
+
+# %% [markdown]
+# **Gradients through both doors.** $x_t$ contains $x_T$, and the denoiser sees $x_T$: the derivative of the loss with respect to the decoder's last layer must equal a finite difference of the whole computation, noise and levels held fixed. That fails if either way is cut.
+
+# %%
+model = DBAE((1, 8, 8), z_dim=4, width=8).double()
+for p in model.parameters(): torch.nn.init.normal_(p, std=0.3, generator=g)
+eps, t = torch.randn(x.shape, generator=g, dtype=torch.float64), torch.linspace(0.1, 0.95, 6, dtype=torch.float64)
+bias = model.endpoint_net.head[2].bias
+
+
+def error():
+    z = model.encoder_net(x.double())
+    xT = model.endpoint(z)
+    return sqnorm(residual(model.denoiser(z, xT), model.path, x.double(), eps, t, xT)).sum()
+
+
+exact = torch.autograd.grad(error(), bias)[0].item()
+with torch.no_grad():
+    bias += 1e-5
+    up = error().item()
+    bias -= 2e-5
+    numeric = (up - error().item()) / 2e-5
+test_close(exact / numeric, 1.0, eps=1e-6)
+
+# %% [markdown]
+# **The loss is the bound's.** With `weighting="elbo"` and $\beta=1$, and with the same draws, the loss is $\tfrac12(u_{\max}-u_{\min})\,\gamma\,\|x_0-\hat x_0\|^2$ plus the rate, computed by hand from @eq-lae's pieces. What the bound adds is last step and $S$: small beside the rest, not zero.
+
+# %%
+model = DBAE((1, 8, 8), 4, width=8, stochastic=True, kl_weight=1.0, weighting="elbo").double().eval()
+for p in model.parameters(): torch.nn.init.normal_(p, std=0.1, generator=g)
+x = images[:32].double()
+loss, _ = model.loss(x, rng(7))
+
+draws = rng(7)  # the same code, levels and noise, in the order of the loss
+q = Normal(*model.codes(x))
+z = q.mean + q.stddev * randn_like(q.mean, draws)
+t, _ = model.draw_times(32, draws)
+eps, xT = randn_like(x, draws), model.endpoint_net(z)
+a, b, c = (bcast(k, x) for k in model.path.coefs(t))
+estimate = model.denoiser(z, xT)(a * xT + b * x + c * eps, t)
+denoising = (model.path.gamma(t) * sqnorm(x - estimate)).mean() / 2 * math.log(model.gamma_max / model.gamma_min)
+rate = kl_divergence(Independent(q, 1), Independent(Normal(torch.zeros(4), torch.ones(4)), 1)).mean()
+test_close((loss / (denoising + rate)).item(), 1, eps=1e-5)
+terms = model.bound(x, n=4).terms
+assert 0 < terms["start"] < 0.3
+f"{loss:.2f} nats = denoising {denoising:.2f} + rate {rate:.3f}; and S = {terms['start']:.3f}"
+
+# %% [markdown]
+# **VE, and uniform times.** `simple` and `edm` draw $t$ uniformly. On the VP bridge that covers the noise levels at which images are decided. On the VE bridge it hardly visits them: $t$ *is* the noise level there, and of draws up to $\gamma_{\min}=e^{-6}$, a level of 20, one in twenty is below one. Use `weighting="elbo"` there, which is uniform in $\log\gamma$ on any path.
+
+# %%
+share = {}
+for path in ("vp", "ve"):
+    for weighting in ("edm", "elbo"):
+        model = DBAE((1, 8, 8), 4, width=8, path=path, weighting=weighting)
+        gamma = model.path.gamma(model.draw_times(20_000, g)[0])
+        share[path, weighting] = (gamma > 1).double().mean().item()
+test_close(share["ve", "edm"], 1 / 20, eps=0.01)
+assert share["vp", "edm"] > 0.5
+test_close(share["ve", "elbo"], share["vp", "elbo"], eps=1e-3)
+{f"{path}, {w}": f"{100 * v:.1f} % of draws with gamma > 1" for (path, w), v in share.items()}
+
+# %% [markdown]
+# ## On digits, briefly
+#
+# A hundred and fifty steps. The running moments follow the decoder; the walk back from the decoded end gives a point reconstruction, or samples.
+
+# %%
+model = DBAE((1, 8, 8), z_dim=8, width=12, encoder_width=12).train()
+opt = torch.optim.AdamW(model.parameters(), lr=4e-3, fused=True)
+train, history = images[:1400], []
+for _ in range(150):
+    batch = train[torch.randint(len(train), (64,), generator=g)]
+    loss, parts = model.loss(batch, g)
+    opt.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 64.0)
+    opt.step()
+    history.append(loss.item())
+model.eval()
+test_close(model.moments[0], train.square().mean(), eps=0.01)
+assert sum(history[-20:]) < 0.6 * sum(history[:20])
+first, last = sum(history[:20]) / 20, sum(history[-20:]) / 20
+{"loss": f"{first:.1f}, then {last:.1f}", "moments": model.moments.numpy().round(3).tolist()}
+
+# %%
+test, faces = images[1500:1700], slice(0, 8)
+z = model.encode(test)
+rows = {"image": test, "endpoint": model.endpoint(z).detach(), "point": model.decode(z),
+        "sample": model.decode(z, "sample", steps=25), "1 evaluation": model.decode(z, steps=1)}  # fmt: skip
+errors = {k: sqnorm(v - test).mean().item() / 256 for k, v in rows.items() if k not in ("image", "endpoint")}
+assert errors["point"] < errors["sample"] < 0.1
+fig, axes = plt.subplots(len(rows), 8, figsize=(6, 4))
+for row, (name, pictures) in zip(axes, rows.items(), strict=True):
+    span = pictures[faces].abs().max() if name == "endpoint" else 1
+    for ax, picture in zip(row, pictures[faces], strict=True):
+        ax.imshow(picture[0], vmin=-span, vmax=span)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+fig.suptitle("DBAE after 150 steps (endpoint: own grey scale)", fontsize=11)
+{k: f"mean squared error {v:.4f} on [0, 1]" for k, v in errors.items()}
+
+# %% [markdown]
+# The point is closer to the image than a sample, as it must be; and a *single* evaluation at $T$, where the denoiser sees only the endpoint and the code, is a point already.
+#
+# ## Differences from the paper and the released code
+#
+# | | paper, released code | here |
+# |---|---|---|
+# | weight of the loss | paper: the bound's; code: $1/\texttt{out}^2$ | `elbo` or `edm` |
+# | what the denoiser is told | paper: $x_T$; code: $x_T$ and $z$ | `condition` |
+# | rate | in the theory; absent from the code's loss | `kl_weight` |
+# | moments for preconditioning | endpoint's std 0.5 to train, 0 to sample | running, saved, the same for both |
+# | $\mathrm{SNR}_T$ there | at $t=1$, whatever $T$ | the path's |
+# | schedule arithmetic | float32 | float64, and no cancellation |
+# | endpoint decoder | batch and spectral normalisation | group normalisation |
+# | sampler | Euler or Heun with churn, from $T-10^{-4}$ | one update, from exactly $T$ ([06_samplers](06_samplers.ipynb)) |
+# | code of a stochastic encoder | drawn when evaluated | its mean |
+# | edits of $z$ | the old $x_T$ is kept | $x_T$ is decoded anew |
+# | images | RGB of 64 or 128 pixels | any $(C,H,W)$ |
+#
+# ## What can go wrong
+#
+# * **Reading the endpoint as an image.** Nothing asks $x_T$ to look like $x_0$, and its scale is arbitrary.
+# * **Preconditioning constants** that differ between training and sampling put inputs of the wrong size into the network near $T$.
+# * **Concluding that the endpoint did it.** The weighting of the loss, and point against sample, change reconstructions too; [18_diffae](18_diffae.ipynb) has the controls.
+# * **A stochastic encoder without a rate.** Nothing then stops its spread from shrinking to the floor.

@@ -1,0 +1,112 @@
+# %% [markdown]
+# # The zoo
+#
+# > All models in one table, made by name, and one function that loads whichever was saved.
+
+# %% [markdown]
+# A model of the zoo is a class and, for some, a setting of it that deserves its own line in a table. (DBAE has a stochastic encoder and a small rate, as in its paper's theory; DBAE-d is the deterministic one.) Comparisons ([33_head_to_head](33_head_to_head.ipynb)) go through this list, so a model that is added here is compared everywhere. A saved model names its class; `load` finds it and hands over to it.
+
+# %%
+#| default_exp zoo
+
+# %%
+#| exports
+import inspect
+import os
+from collections.abc import Sequence
+
+from scoreae.autoencoder import Autoencoder, read_model
+from scoreae.baselines import AE, PCA, TCVAE, VAE, RandomEncoder
+from scoreae.core import require, require_choice
+from scoreae.dbae import DBAE
+from scoreae.diffae import DiffAE
+from scoreae.sami import SAMI
+
+# %%
+#| hide
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+from fastcore.test import expect_fail, test_eq
+
+# %% [markdown]
+# ## By name
+
+# %%
+#| exports
+VARIANTS: dict[str, tuple[type[Autoencoder], dict]] = {
+    "PCA": (PCA, {}),
+    "AE": (AE, {}),
+    "random encoder": (RandomEncoder, {}),
+    "VAE": (VAE, {}),
+    "β-TCVAE": (TCVAE, {}),
+    "DiffAE": (DiffAE, {}),
+    "DiffAE, DBAE's weighting": (DiffAE, {"weighting": "dbae"}),
+    "SAMI": (SAMI, {}),
+    "SAMI, told level": (SAMI, {"time_conditioned": True}),
+    "DBAE-d": (DBAE, {}),
+    "DBAE": (DBAE, {"stochastic": True, "kl_weight": 0.1}),
+}
+MODELS = tuple(dict.fromkeys(kind for kind, _ in VARIANTS.values()))
+
+
+def make(name: str, shape: Sequence[int], z_dim: int, **kw) -> Autoencoder:
+    "A new model of the zoo for images (C, H, W) and codes of `z_dim`; keywords that only others know are left out."
+    require_choice(name, "name", tuple(VARIANTS))
+    kind, setting = VARIANTS[name]
+    options = {c: set(inspect.signature(c).parameters) - {"shape", "z_dim"} for c in MODELS}
+    for k in kw: require_choice(k, "kw", sorted(set.union(*options.values())))
+    return kind(shape, z_dim, **{**setting, **{k: v for k, v in kw.items() if k in options[kind]}})
+
+
+# %%
+torch.manual_seed(0)
+zoo = {name: make(name, (1, 8, 8), 4, width=8) for name in VARIANTS}
+test_eq(make("DBAE", (1, 8, 8), 4, width=8, kl_weight=0.5).kl_weight, 0.5)  # a keyword overrides a setting
+with expect_fail(ValueError, contains="kw: expected one of 'beta'"): make("AE", (1, 8, 8), 4, widht=8)
+with expect_fail(ValueError, contains="name: expected one of 'PCA', 'AE'"): make("GAN", (1, 8, 8), 4)
+{name: f"{type(m).__name__}, {sum(p.numel() for p in m.parameters()):,} parameters" for name, m in zoo.items()}
+
+
+# %% [markdown]
+# ## From a folder
+
+# %%
+#| exports
+def load(folder: str | os.PathLike) -> Autoencoder:
+    "The model saved in `folder`, of whichever class it is, on the CPU; `ValueError` if there is none or it is damaged."
+    config, _ = read_model(folder)
+    kinds, kind = {c.__name__: c for c in MODELS}, config["class"]
+    require(kind in kinds, "folder", f"a saved {kind} in {folder}", "a model of this library: " + ", ".join(kinds))
+    return kinds[kind].load(folder)
+
+
+# %% [markdown]
+# Each model, saved and loaded, decodes to the same image, bit for bit. Damage is found and named: the weights carry a checksum, and nothing is built from a file that does not match it.
+
+# %%
+with tempfile.TemporaryDirectory() as tmp:
+    for model in zoo.values():
+        z = torch.randn(2, 4)
+        model.save(f"{tmp}/m")
+        again = load(f"{tmp}/m")
+        test_eq((type(again), again.config), (type(model), model.config))
+        test_eq(again.decode(z, steps=2), model.decode(z, steps=2))
+    test_eq(len(list(Path(tmp, "m").iterdir())), 2)  # each save replaced the one before
+
+    weights = next(Path(tmp, "m").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with expect_fail(ValueError, contains="damaged weights"): load(f"{tmp}/m")
+    weights.unlink()
+    with expect_fail(ValueError, contains="FileNotFoundError"): load(f"{tmp}/m")
+    config = json.loads(Path(tmp, "m", "config.json").read_text())
+    Path(tmp, "m", "config.json").write_text(json.dumps({**config, "format": 99}))
+    with expect_fail(ValueError, contains="format 99"): load(f"{tmp}/m")
+
+# %% [markdown]
+# ## What can go wrong
+#
+# * **A class of your own.** `load` knows the library's models only; load yours with its own `YourModel.load(folder)`.
+# * **Moving weights between models.** The configuration is part of the model: constants of the preconditioning, the prior and the path are in the same file as the weights.

@@ -1,0 +1,420 @@
+# %% [markdown]
+# # Your own images
+#
+# > From a folder of pictures to a trained model, its codes, and pictures again: the functions behind `scoreae train` and its companions.
+
+# %% [markdown]
+# `scoreae train photos/ --model sami --z-dim 32 --minutes 30 --out runs/photos` is all that a first run needs. This page holds the functions that such commands call; each can be called from Python with the same words. They choose what the data can tell, the size, the channels, and the width that the time allows, print what they chose, and write it down, so that a resumed run and every later command use the same.
+
+# %%
+#| default_exp commands
+
+# %%
+#| exports
+import inspect
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scoreae import data
+from scoreae.autoencoder import Autoencoder, write_atomic
+from scoreae.core import require, require_choice, require_int, rng
+from scoreae.evaluation import evaluate as table_row
+from scoreae.evaluation import markdown_table, to_json
+from scoreae.explore import plot_rows
+from scoreae.files import staged, to_float, to_uint8
+from scoreae.reports import run_report
+from scoreae.runs import differences, read_run
+from scoreae.training import Fit, fit
+from scoreae.zoo import VARIANTS, load, make
+
+# %%
+#| hide
+import contextlib
+import io
+import tempfile
+
+from fastcore.test import expect_fail, test_eq
+from PIL import Image
+
+# %% [markdown]
+# ## What the data can tell
+#
+# Images of one size of at most 64 pixels stay as they are. Others are brought to the largest of 16, 32 and 64 pixels that the smallest of them has; without a GPU, to at most 32. To find the sizes, files of a folder are opened but not decoded.
+
+# %%
+#| exports
+SIDES = (8, 16, 32, 64)
+
+
+def _sizes(spec: str | Path) -> set[tuple[int, int]]:
+    "The sizes (height, width) of the images of a file or folder; files of a folder that are no images are left out."
+    from PIL import Image, UnidentifiedImageError
+
+    path = Path(spec).expanduser()
+    require(path.exists(), "images", str(path), "a file or folder that exists")
+    if not path.is_dir(): return {tuple(data.load(path, limit=1).shape[2:])}
+    found = set()
+    for file in path.rglob("*"):
+        if not file.is_file() or file.name.startswith("."): continue
+        try:
+            with Image.open(file) as image: found.add(image.size[::-1])
+        except (UnidentifiedImageError, OSError): continue
+    require(len(found) > 0, "images", str(path), "a folder with image files")
+    return found
+
+
+def choose_size(spec: str | Path, most: int | None = None) -> tuple[int, int]:
+    "The size (height, width) to train at: the images' own if they share one, else what fits; sides at most `most`."
+    sizes = _sizes(spec)
+    if len(sizes) == 1 and max(next(iter(sizes))) <= 64: return next(iter(sizes))
+    least = min(min(s) for s in sizes)
+    limit = min(least, most or (64 if torch.cuda.is_available() else 32))
+    return (max([s for s in SIDES if s <= limit] or [least]),) * 2
+
+
+# %%
+#| exports
+def read_images(spec: str | Path, size: tuple[int, int], channels: int | None = None, crop: str = "center") -> Tensor:
+    "Levels (N, C, H, W) in uint8 of a file or folder; what cannot be read is skipped, and said."
+    skipped = []
+    x = data.load(spec, size, channels, crop=crop, skipped=skipped, as_uint8=True)
+    if skipped: print(f"skipped {len(skipped)} files that are no images, the first: {skipped[0][0]}")
+    return x
+
+
+def split(x: Tensor, seed: int = 0, share: float = 0.1) -> tuple[Tensor, Tensor]:
+    "Images to train on, and a fixed random `share` of them, at least two, that is held out."
+    require(len(x) > 3, "images", x, "at least four images")
+    order, cut = torch.randperm(len(x), generator=rng(seed)), max(2, round(share * len(x)))
+    return x[order[cut:].sort().values], x[order[:cut].sort().values]
+
+
+def write_images(x: Tensor, out: str | Path) -> list[Path]:
+    "Write images (N, C, H, W) in [-1, 1]: to one .npy file (uint8), one .png if there is one image, or a folder."
+    from PIL import Image
+
+    out, levels = Path(out).expanduser(), to_uint8(x)
+    if out.suffix == ".npy":
+        with staged(out) as part: np.save(part, levels.numpy())
+        return [out]
+    require(out.suffix in ("", ".png") and (len(x) == 1 or not out.suffix), "out", str(out), "a folder, or a .npy file")
+    files = [out] if out.suffix else [out / f"{i:05d}.png" for i in range(len(x))]
+    for file, image in zip(files, levels, strict=True):
+        a = image.permute(1, 2, 0).numpy()
+        with staged(file) as part: Image.fromarray(a[..., 0] if a.shape[2] == 1 else a).save(part)
+    return files
+
+
+# %% [markdown]
+# A folder such as people have: photographs of two sizes, one grey, and a text file.
+
+# %%
+room = tempfile.TemporaryDirectory()
+here = Path(room.name)
+(here / "photos").mkdir()
+source = to_uint8(data.patches("val", size=48, limit=40))
+for i, image in enumerate(source):
+    a = image.permute(1, 2, 0).numpy()
+    a = a[:, :40] if i % 2 else a
+    Image.fromarray(a if i else a[..., 0]).save(here / "photos" / (f"{i}.png" if i % 3 else f"{i}.jpg"))
+(here / "photos" / "notes.txt").write_text("not an image")
+size = choose_size(here / "photos")
+x = read_images(here / "photos", size)
+test_eq((size, tuple(x.shape), x.dtype), ((32, 32), (40, 3, 32, 32), torch.uint8))
+part = split(x)
+test_eq([len(p) for p in part], [36, 4])
+files = write_images(to_float(part[1]), here / "held")
+test_eq(torch.equal(read_images(here / "held", size), part[1]), True)
+write_images(to_float(part[1]), here / "held.npy")
+test_eq((torch.equal(read_images(here / "held.npy", size), part[1]), len(files)), (True, 4))
+with expect_fail(ValueError, contains="images: expected a file or folder that exists"): choose_size(here / "gone")
+
+
+# %% [markdown]
+# ## How wide
+#
+# The widest network of a few that gets two thousand steps in the time; each is tried for a few steps. Given a number of steps instead of minutes, the width is 32.
+
+# %%
+#| exports
+def _model_name(name: str) -> str:
+    "The zoo's name for `name`, whatever its capitals."
+    found = {k.lower(): k for k in VARIANTS}
+    require_choice(str(name).lower(), "model", tuple(found))
+    return found[name.lower()]
+
+
+def _speed(model: Autoencoder, x: Tensor, batch_size: int) -> float:
+    "Seconds per step."
+    kw = {"batch_size": batch_size, "progress": False}
+    fit(model, x[:batch_size], steps=1, **kw)
+    return fit(model, x[:batch_size], steps=3, **kw).seconds / 3
+
+
+def _new_model(s: dict) -> Autoencoder:
+    "An untrained model by settings; torch's random state is left as it was."
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(s["seed"])
+        return make(s["model"], (s["channels"], *s["size"]), s["z_dim"], width=s["width"])
+
+
+def _describe(model: Autoencoder, images: int) -> str:
+    "A model and its number of images in one line."
+    (c, h, w), parameters = model.shape, sum(p.numel() for p in model.parameters())
+    what = f"{type(model).__name__}, codes of {model.z_dim} numbers, {parameters:,} parameters"
+    return f"{what}; {images} images of {c} channel{'s' * (c > 1)} and {h}×{w} pixels"
+
+
+def choose_width(name: str, x: Tensor, z_dim: int, seconds: float, batch_size: int = 64,
+                 widths: Sequence[int] = (64, 48, 32, 24, 16), fewest: int = 2000) -> int:
+    "The widest of `widths` with which a model of the zoo gets `fewest` steps on images `x` in the time, or the last."
+    if "width" not in inspect.signature(VARIANTS[name][0]).parameters: return widths[-1]
+    for width in widths[:-1]:
+        model = make(name, tuple(x.shape[1:]), z_dim, width=width)
+        if _speed(model, x, batch_size) * fewest <= seconds: return width
+    return widths[-1]
+
+
+# %%
+test_eq((_model_name("sami"), _model_name("PCA")), ("SAMI", "PCA"))
+test_eq(choose_width("AE", source[:, :, :8, :8], 4, seconds=1e-6, batch_size=4, widths=(16, 8)), 8)
+with expect_fail(ValueError, contains="model: expected one of 'pca', 'ae'"): _model_name("gan")
+
+# %% [markdown]
+# ## Train
+#
+# What was chosen is kept with the run. To go on, the folder is enough; anything that is given again has to be the same.
+
+# %%
+#| exports
+DEFAULTS = {"model": "SAMI", "z_dim": 32, "seed": 0, "batch_size": 64, "crop": "center", "lr": 1e-3,
+            "precision": "float32"}  # fmt: skip
+
+
+def _settings(folder: Path, resume: bool, given: dict) -> dict:
+    "The settings of the run in `folder`, if it is resumed, or those that are given, with defaults."
+    given = {k: v for k, v in given.items() if v is not None}
+    if not (resume and (folder / "run.json").exists()): return DEFAULTS | given
+    kept = read_run(folder)["note"] or {}
+    require("images" in kept, "resume", str(folder), "the folder of a run of this command")
+    changed = differences({k: kept.get(k) for k in given}, given)
+    require(not changed, "resume", "; ".join(changed), f"the settings of the run in {folder}")
+    return kept
+
+
+def _chosen(s: dict) -> tuple[dict, Tensor]:
+    "All settings of a run, and its images (uint8)."
+    pair = tuple(s["size"]) if "size" in s else choose_size(s["images"])
+    x = read_images(s["images"], pair, s.get("channels"), s["crop"])
+    if "steps" not in s and "minutes" not in s: s = s | {"minutes": 30.0}
+    if "width" not in s:
+        alone = int(os.environ.get("WORLD_SIZE", 1)) == 1
+        require(alone, "width", None, "a width, since several processes would each choose their own")
+        timed = (s["model"], x, s["z_dim"], 60 * s.get("minutes", 0), s["batch_size"])
+        s = s | {"width": 32 if "steps" in s else choose_width(*timed)}
+    return s | {"size": list(pair), "channels": x.shape[1]}, x
+
+
+def _preview(folder: Path, shown: Tensor):
+    "A callback that writes preview.png: held-out images and their reconstructions."
+    def show(step: int, model: Autoencoder) -> None:
+        rows = {"image": shown, **{m: model.reconstruct(shown, m) for m in ("point", "sample")}}
+        write_atomic(folder / "preview.png", plot_rows(rows, f"step {step}", size=0.8).png(100))
+
+    return show
+
+
+# %%
+#| exports
+def _report(folder: Path, model: Autoencoder, x: Tensor, held_out: Tensor, done: Fit) -> None:
+    "The report of a run, with its row of numbers."
+    cut = min(200, len(held_out) // 2)
+    row = table_row(model, to_float(x[:200]), held_out[:cut], held_out[cut : 2 * cut], levels=256, steps=10)
+    run_report(folder / "report.html", model, to_float(x[:2000]), held_out[:200], done, [row])
+
+
+def train(images: str | None = None, out: str = "runs/train", resume: bool = False, progress: bool = True,
+          report: bool = True, every: int = 250, compile: bool = False, accumulate: int = 1, **settings) -> Fit:
+    """Train a model of the zoo on a file or folder of `images`; model, states, preview and report go to folder `out`.
+
+    `settings`: model ("SAMI"), z_dim (32), minutes (30) or steps, size, channels, width, batch_size, lr, seed, crop,
+    precision. Size, channels and width are chosen by the data and the time where they are not given. What was chosen
+    is printed and kept with the run; `resume` takes it from there. A tenth of the images is held out.
+    """
+    require(set(settings) <= set(SETTINGS), "settings", sorted(set(settings) - set(SETTINGS)), f"some of {[*SETTINGS]}")
+    if settings.get("model"): settings["model"] = _model_name(settings["model"])
+    if settings.get("size"): settings["size"] = [require_int(settings["size"], "size")] * 2
+    folder = Path(out).expanduser()
+    s = _settings(folder, resume, {"images": images and str(images), **settings})
+    require("images" in s, "images", images, "a file or folder of images")
+    s, x = _chosen(s)
+    model = _new_model(s)
+    print(_describe(model, len(x)))
+    x, held_out = split(x, s["seed"])
+    shown, val = to_float(held_out[:8]), to_float(held_out)
+    how = {k: s[k] for k in ("minutes", "steps", "batch_size", "lr", "seed", "precision") if k in s}
+    how |= {"every": every, "compile": compile, "accumulate": accumulate, "progress": progress}
+    done = fit(model, x, **how, val=val, callback=_preview(folder, shown), run=folder, resume=resume, note=s)
+    if report and int(os.environ.get("RANK", 0)) == 0: _report(folder, model.cpu(), x, val, done)
+    print(f"{done.steps} steps in {done.seconds:.0f} s; model, preview and report are in {folder}")
+    return done
+
+
+# %% [markdown]
+# ## Use
+#
+# A model is the folder of a run. Images that go in are brought to its size; images that come out are PNG files, or one array.
+
+# %%
+#| exports
+def _images_for(model: Autoencoder, images: str | Path, crop: str = "center") -> Tensor:
+    "Images (N, C, H, W) in [-1, 1] as the model takes them."
+    c, h, w = model.shape
+    return to_float(read_images(images, (h, w), c, crop))
+
+
+def encode(model: str, images: str, out: str = "codes.npy", crop: str = "center") -> Tensor:
+    "Write the codes (N, z_dim) of images to an .npy file, by the model in the folder `model`; returns them."
+    network, place = load(model), Path(out).expanduser()
+    require(place.suffix == ".npy", "out", out, "an .npy file")
+    z = network.encode(_images_for(network, images, crop))
+    with staged(place) as part, part.open("wb") as f: np.save(f, z.numpy())
+    print(f"{len(z)} codes of {z.shape[1]} numbers: {out}")
+    return z
+
+
+def reconstruct(model: str, images: str, out: str = "reconstructed", mode: str = "point", steps: int = 25,
+                seed: int = 0, crop: str = "center") -> Tensor:
+    "Write reconstructions of images to a folder of PNG files, or to an .npy file; returns them."
+    network = load(model)
+    y = network.reconstruct(_images_for(network, images, crop), mode, steps, seed=seed)
+    write_images(y, out)
+    print(f"{len(y)} images: {out}")
+    return y
+
+
+def sample(model: str, out: str = "samples", n: int = 16, steps: int = 50, seed: int = 0) -> Tensor:
+    "Write `n` images, drawn from the model, to a folder of PNG files, or to an .npy file; returns them."
+    y = load(model).sample(n, steps, seed=seed)
+    write_images(y, out)
+    print(f"{len(y)} images: {out}")
+    return y
+
+
+def interpolate(model: str, first: str, second: str, out: str = "line", n: int = 9, mode: str = "point",
+                steps: int = 25, crop: str = "center") -> Tensor:
+    "Write `n` images on the line between the codes of two images to a folder of PNG files, or to an .npy file."
+    network = load(model)
+    ends = [_images_for(network, file, crop)[0] for file in (first, second)]
+    y = network.interpolate(*ends, n=n, mode=mode, steps=steps)
+    write_images(y, out)
+    print(f"{len(y)} images: {out}")
+    return y
+
+
+# %%
+#| exports
+def _held_out(run: str | Path) -> tuple[Autoencoder, Tensor, Tensor]:
+    "The model of a run of `train`, and its images in [-1, 1]: those it was trained on, and the others."
+    s = read_run(run)["note"]
+    require(isinstance(s, dict) and "images" in s, "run", str(run), "the folder of a run of scoreae train")
+    x, held_out = split(read_images(s["images"], tuple(s["size"]), s["channels"], s["crop"]), s["seed"])
+    return load(run), to_float(x), to_float(held_out)
+
+
+def evaluate(run: str, out: str | None = None, limit: int = 500, steps: int = 25, seed: int = 0) -> dict:
+    """Evaluate the run in a folder on its held-out images: half to choose on, half to report on, at most `limit` each.
+
+    Prints one row of a table, and writes it as JSON to the file `out`. Bits per dimension are of 256 levels.
+    """
+    model, x, held_out = _held_out(run)
+    cut = min(require_int(limit, "limit"), len(held_out) // 2)
+    row = table_row(model, x[:limit], held_out[:cut], held_out[cut : 2 * cut], levels=256, steps=steps, seed=seed)
+    if out: write_atomic(Path(out).expanduser(), (json.dumps(to_json([row]), indent=1) + "\n").encode())
+    print(markdown_table([row]))
+    return row
+
+
+def info(run: str) -> dict:
+    "Print what a folder holds: the model, its training, the states of its run; returns it."
+    model, folder = load(run), Path(run).expanduser()
+    print(_describe(model, model.trained.get("images", 0)))
+    found = {"class": type(model).__name__, "config": model.config, "trained": model.trained}
+    found["states"] = sorted(p.name for p in folder.glob("state-*.safetensors"))
+    print(json.dumps(found, indent=1, default=str))
+    return found
+
+
+# %%
+#| exports
+SETTINGS = {
+    "model": (str, "name of the zoo, in any capitals (default: SAMI)"),
+    "z_dim": (int, "size of the code (default: 32)"),
+    "minutes": (float, "time to train (default: 30)"),
+    "steps": (int, "steps to train, instead of minutes"),
+    "size": (int, "side of the images (default: chosen from the data)"),
+    "channels": (int, "1 or 3 (default: chosen from the data)"),
+    "width": (int, "width of the networks (default: chosen from the time)"),
+    "batch_size": (int, "images per step (default: 64)"),
+    "lr": (float, "learning rate (default: 0.001)"),
+    "seed": (int, "seed of weights, batches and noise (default: 0)"),
+    "crop": (str, "center, pad or stretch (default: center)"),
+    "precision": (str, "float32 or bf16 (default: float32)"),
+}
+WORDS = {
+    "model": "folder of a model or run", "run": "folder of a run", "images": "image file, folder, .npy or video",
+    "first": "image file", "second": "image file", "n": "number of images", "seed": "seed of the noise",
+    "mode": "point or sample", "crop": "center, pad or stretch", "limit": "most images to choose and to report on",
+    "resume": "go on with the run in --out", "report": "write report.html at the end", "progress": "show a bar",
+    "every": "steps between states, previews and held-out losses", "compile": "compile the networks",
+    "accumulate": "shards of a batch, one after the other", "out": "file or folder to write",
+    "steps": "evaluations of the denoiser for an image",
+}  # fmt: skip
+COMMANDS = {
+    train: "scoreae train photos/ --model sami --z-dim 32 --minutes 30 --out runs/photos",
+    encode: "scoreae encode runs/photos more_photos/ --out codes.npy",
+    reconstruct: "scoreae reconstruct runs/photos more_photos/ --mode sample --out again/",
+    sample: "scoreae sample runs/photos --n 64 --out drawn/",
+    interpolate: "scoreae interpolate runs/photos cat.png dog.png --n 9 --out line/",
+    evaluate: "scoreae evaluate runs/photos --out row.json",
+    info: "scoreae info runs/photos",
+}
+
+# %% [markdown]
+# The folder of photographs from above, for a few steps, and every command on what it leaves.
+
+# %%
+out, kw = here / "run", {"model": "ae", "z_dim": 4, "steps": 12, "width": 8, "size": 16, "batch_size": 12}
+with contextlib.redirect_stdout(io.StringIO()) as said:
+    train(here / "photos", out, progress=False, **kw)
+    z = encode(out, here / "photos", here / "codes.npy")
+    y = reconstruct(out, here / "photos", here / "again", steps=2)
+    sample(out, here / "drawn.npy", n=3, steps=2)
+    line = interpolate(out, here / "photos" / "1.png", here / "photos" / "2.png", here / "line", n=5, steps=2)
+    row = evaluate(out, here / "row.json", steps=2)
+    found = info(out)
+    with expect_fail(ValueError, contains="width: 8 -> 16"): train(out=out, resume=True, width=16)
+    test_eq(train(out=out, resume=True, report=False, progress=False).steps, 12)
+test_eq((tuple(z.shape), np.load(here / "codes.npy").shape), ((40, 4), (40, 4)))
+test_eq((len(list((here / "again").iterdir())), len(np.load(here / "drawn.npy")), len(line)), (40, 3, 5))
+test_eq(torch.equal(read_images(here / "line", (16, 16)), to_uint8(line)), True)
+assert "skipped 1 files" in said.getvalue() and "40 images of 3 channels and 16×16 pixels" in said.getvalue()
+sorted(p.name.split("-")[0] for p in out.iterdir())
+
+# %%
+#| hide
+room.cleanup()
+
+# %% [markdown]
+# ## What can go wrong
+#
+# * **Too few images.** A hundred photographs train a model that knows these hundred. The held-out curve of the report shows it.
+# * **A folder that changes.** The held-out tenth is drawn from the images that are there. If images are added, a run is not resumed, and `evaluate` would mix what was held out with what was not: copy the folder first.
+# * **The subject at the edge.** Images are cut to the centre square; `--crop pad` keeps all of them.
+# * **A width that the time chose.** It depends on how busy the machine was. It is kept with the run; give `--width` to repeat one elsewhere.

@@ -1,0 +1,116 @@
+# %% [markdown]
+# # scoreae
+#
+# > Score-based autoencoders: representation learning with diffusion models, every model under one bound.
+
+# %% [markdown]
+# A **score-based autoencoder** turns an image into a short code $z$, and turns the code back into an image with a diffusion model. There is no decoder in the usual sense: decoding is *denoising that knows the code*. This repository implements two recent ones, beside the models that they should be compared with:
+#
+# * **SAMI** [@lyo2025sami]: the encoder itself guides an unconditional denoiser, $\nabla\log p(x_t|z)=\nabla\log p(x_t)+\nabla\log q(z|x_t)$;
+# * **DBAE** [@kim2025dbae]: the end of a diffusion bridge is decoded from the code, so that the walk back starts at an image of the code, not at noise.
+#
+# It is a tutorial, a package and a site made from the same notebooks. The tutorial derives score matching, Doob's $h$-transform and the evidence bound step by step, and *checks each equation in a cell*. The package trains on your images. Every model is measured under the same bound on $\log p(x)$, in **nats**: units of information to the base $e$ (one nat is 1.44 bits). So models with different losses stand on one axis.
+#
+# ## Four choices make a model
+#
+# | piece | what it is | shared? |
+# |---|---|---|
+# | **path** | how noise is mixed in: $x_t=a_t\,x_T+b_t\,x_0+c_t\,\varepsilon$; a diffusion has $a_t=0$ | one object |
+# | **integral** | the bound on $\log p(x)$: squared error of the estimate $\hat x_0$, integrated over signal-to-noise ratio | one function |
+# | **sampler** | one update from $t$ to $s<t$; two numbers choose ODE or SDE, first or second order | one function |
+# | **how z gets in** | the estimate $\hat x_0(x_t,t,z)$ | **this is the model** |
+#
+# | model | estimate $\hat x_0(x_t,t,z)$ | path |
+# |---|---|---|
+# | PCA, AE, $\beta$-VAE, $\beta$-TCVAE | $\mathrm{dec}(z)$, which never looks at $x_t$ | none needed |
+# | DiffAE [@preechakul2022diffae] | $x_\theta(x_t,t,z)$ | diffusion |
+# | SAMI | $x_\theta(x_t,t)+\frac{c_t^2}{b_t}\nabla_{x_t}\log q_\phi(z\mid x_t)$ | diffusion |
+# | DBAE | $x_\theta(x_t,t,x_T,z)$ with $x_T=\mathrm{dec}_\psi(z)$ | bridge, pinned at $x_T$ |
+
+# %% [markdown]
+# ## Install and see
+#
+# With Python 3.11 to 3.13, git and make:
+#
+# ```bash
+# git clone https://github.com/scoreae/scoreae && cd scoreae
+# make demo    # trains SAMI and DBAE on real digits in minutes; writes runs/demo/report.html
+# make test    # checks every derivation of the tutorial, the package and the pages
+# make lab     # opens the notebooks in JupyterLab
+# ```
+#
+# `make help` lists all targets. Without make, the same by hand:
+#
+# ```bash
+# python3 -m venv .venv
+# .venv/bin/pip install -c constraints.txt -e '.[dev]'
+# .venv/bin/scoreae demo
+# .venv/bin/python -m pytest
+# .venv/bin/jupyter lab nbs
+# ```
+#
+# ## Use
+
+# %%
+import torch
+
+import scoreae as sa
+
+# %%
+#| hide
+torch.set_num_threads(1)
+
+# %%
+torch.manual_seed(0)                                # weights start from torch's global state
+x = sa.data.digits("train")                         # (N, C, H, W) in [-1, 1]
+model = sa.DBAE(shape=(1, 8, 8), z_dim=8, width=16, stochastic=True, kl_weight=0.1)
+sa.fit(model, x, steps=200, lr=2e-3, progress=False)
+
+x_test, y_test = sa.data.digits("test", labels=True)
+a, b = x_test[y_test == 0][0], x_test[y_test == 7][0]
+z = model.encode(x_test)                            # (N, 8)
+point = model.reconstruct(x_test)                   # one image per code
+draw = model.reconstruct(x_test, mode="sample")     # a draw of what the code leaves open
+new = model.sample(12)                              # codes from the fitted prior
+line = model.interpolate(a, b, n=12)                # from a nought to a seven
+model.bound(x_test, levels=17)
+
+# %% [markdown]
+# After 200 steps, on held-out digits (`make demo` trains longer and shows SAMI beside it):
+
+# %%
+#| hide
+from scoreae.explore import plot_rows
+
+# %%
+#| echo: false
+plot_rows({"image": x_test[:12], "point": point[:12], "sample": draw[:12], "from 0 to 7": line, "new": new})
+
+# %% [markdown]
+# Models are saved as safetensors and JSON, `model.save("runs/m")`, and come back with `sa.load("runs/m")`.
+#
+# ## The tutorial
+#
+# Read it in order; each page stands on those before it, and ends with what can go wrong.
+#
+# | page | what it shows |
+# |---|---|
+# | [Core](00_core.ipynb) | shapes, seeds and errors |
+# | [Paths](01_paths.ipynb) | a linear SDE is its log-SNR; pinning its end subtracts a constant from the SNR |
+# | [The oracle](02_oracle.ipynb) | worlds in which every answer is known, against which all else is tested |
+# | [Scores](03_scores.ipynb) | explicit, implicit and denoising score matching; parametrisations; preconditioning |
+# | [Bridges](04_bridges.ipynb) | Doob's $h$-transform; why a bridge is a diffusion in disguise |
+# | [Bounds](05_bounds.ipynb), [gaps](07_gaps.ipynb) | one integral bounds every model; what its gap consists of |
+# | [Samplers](06_samplers.ipynb) | one update; orders measured; point and sample |
+# | [Networks](10_nets.ipynb), [the contract](11_autoencoder.ipynb), [priors](12_priors.ipynb), [the zoo](17_zoo.ipynb) | the parts of a model, and how models are loaded |
+# | [SAMI](13_sami.ipynb), [DBAE](14_dbae.ipynb), [DiffAE](18_diffae.ipynb), [baselines](15_baselines.ipynb) | the models |
+# | [Files](19_files.ipynb), [rendered images](20_render.ipynb), [data](21_data.ipynb) | images of your own, images with known factors, public sets |
+# | [Fidelity](23_fidelity.ipynb), [generation](29_generation.ipynb), [disentanglement](22_disentanglement.ipynb), [straightness](24_straightness.ipynb), [evaluation](26_evaluation.ipynb) | what is measured, and how |
+# | [Training](25_training.ipynb), [looking](27_explore.ipynb), [the command](28_cli.ipynb) | use |
+# | [Head to head](33_head_to_head.ipynb) | all models, trained alike and asked the same questions |
+#
+# The symbols are on one page, [notation](notation.md); units, shapes and errors on [conventions](conventions.md); why things are as they are, on [decisions](decisions.md); numbers with the commands that made them, on [results](results.md).
+#
+# ## Licence
+#
+# Apache-2.0. All code is written from the mathematics.
