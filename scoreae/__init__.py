@@ -13,7 +13,7 @@ from scoreae.dbae import DBAE
 from scoreae.diffae import DiffAE
 from scoreae.evaluation import evaluate
 from scoreae.paths import VE, Pinned, VPCosine, VPLinear
-from scoreae.priors import GaussianPrior
+from scoreae.priors import DiffusionPrior, GaussianPrior, fit_latent
 from scoreae.sami import SAMI
 from scoreae.training import fit
 from scoreae.zoo import MODELS, VARIANTS, load, make
@@ -32,6 +32,7 @@ __all__ = [
     "Bound",
     "Delta",
     "DiffAE",
+    "DiffusionPrior",
     "GaussianPrior",
     "Pinned",
     "RandomEncoder",
@@ -40,6 +41,7 @@ __all__ = [
     "data",
     "evaluate",
     "fit",
+    "fit_latent",
     "load",
     "make",
 ]
