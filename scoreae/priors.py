@@ -138,7 +138,8 @@ class DiffusionPrior(GaussianPrior):
     def sample(self, n: int, seed: int | torch.Generator | None = None, steps: int = 25) -> Tensor:
         "`n` codes, (n, k), each from `steps` evaluations of the network."
         g, like = rng(seed, self.mean.device), self.mean.double().expand(require_int(n, "n"), -1)
-        with torch.no_grad(): s = samplers.sample(self.denoiser(), self.path, like, steps, seed=g)
+        how = {"scale": math.sqrt(1 + self.tau**2), "seed": g}  # the grid is densest at the spread of the codes
+        with torch.no_grad(): s = samplers.sample(self.denoiser(), self.path, like, steps, **how)
         return (self.mean + s * self.scale).to(self.mean)
 
 # %% ../nbs/12_priors.ipynb #a99b3ae2

@@ -58,15 +58,16 @@ def test_a_model_saved_before_there_were_latent_priors(digits, tmp_path):
 
 def test_the_rate_of_noised_codes_is_never_below_the_divergence():
     "Gaussian codes: the exact rate of any tau is known; a prior trained on clean codes must stay above it, and close."
-    z = torch.randn(1500, 3, generator=torch.Generator().manual_seed(0)) @ torch.tensor([[1.0, 0, 0], [2, 1, 0], [0, 0, 9]])
-    prior = sa.DiffusionPrior(3, width=32, depth=1, steps=150).fit(z, torch.zeros_like(z))
+    mix = torch.tensor([[1.0, 0, 0], [2, 1, 0], [0, 0, 9]])
+    z = torch.randn(600, 3, generator=torch.Generator().manual_seed(0)) @ mix
+    prior = sa.DiffusionPrior(3, width=16, depth=1, steps=40).fit(z, torch.zeros_like(z))
     exact = sa.GaussianPrior(3).fit(z, torch.zeros_like(z))
     for tau in (0.05, 0.5, 3.0):
         (std, ours), (same, true) = prior.noised(tau), exact.noised(tau)
         assert torch.allclose(std, same) and torch.allclose(ours.cov, true.cov)
         difference = ours.rate(z, (std**2).expand_as(z)) - true.rate(z, (std**2).expand_as(z))
         assert abs(difference.mean()) < 0.05 + 4 * difference.std() / len(z) ** 0.5
-        draws = ours.sample(3000, seed=1)
+        draws = ours.sample(2000, seed=1)
         assert (draws.std(0) / true.std - 1).abs().max() < 0.1
 
 
