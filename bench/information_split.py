@@ -1,4 +1,4 @@
-"""Where is the image: in the code, the noise, or the loss? Six autoencoders of one encoder, several seeds, on the digits.
+"""Where is the image: in the code, the noise, or the loss? Six autoencoders of one encoder, several seeds, on digits.
 
     python bench/information_split.py [--steps 800] [--width 12] [--z-dims 12 4] [--seeds 3] [--threads 1]
 

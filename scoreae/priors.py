@@ -103,7 +103,8 @@ class DiffusionPrior(GaussianPrior):
     def __init__(self, z_dim: int, width: int = 128, depth: int = 3, steps: int = 2000):
         super().__init__(z_dim)
         self.config = {"width": width, "depth": depth, "steps": require_int(steps, "steps")}
-        self.net, self.tau, self.history = MLP(z_dim, width, depth), 0.0, []
+        self.net = MLP(z_dim, width, depth).requires_grad_(False)  # `fit` trains it, and nothing else does
+        self.tau, self.history = 0.0, []
 
     @property
     def gamma_min(self) -> float: return float(self.path.gamma(self.path.T))
@@ -205,7 +206,7 @@ def fit(self: DiffusionPrior, mean: Tensor, var: Tensor, seed: int = 0, lr: floa
         for step, average in self._train(s[rest], v[rest], rng(seed, s.device), lr):
             if step % max(1, self.config["steps"] // 20): continue
             trained, self.net = self.net, average
-            with torch.no_grad(): found = self.gain(s[held], v[held], rng(seed, s.device), n=64).mean().item()
+            with torch.no_grad(): found = self.gain(s[held], v[held], rng(seed, s.device), n=32).mean().item()
             if found > max(h["gain"] for h in self.history): best = copy.deepcopy(average)
             self.net = trained
             self.history.append({"step": step, "gain": found})
