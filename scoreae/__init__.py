@@ -14,7 +14,7 @@ from scoreae.diffae import DiffAE
 from scoreae.evaluation import evaluate
 from scoreae.interop import Encoder, export_encoder, from_hub, to_hub
 from scoreae.paths import VE, Pinned, VPCosine, VPLinear
-from scoreae.priors import GaussianPrior
+from scoreae.priors import DiffusionPrior, GaussianPrior, fit_latent
 from scoreae.sami import SAMI
 from scoreae.training import fit
 from scoreae.zoo import MODELS, VARIANTS, load, make
@@ -33,6 +33,7 @@ __all__ = [
     "Bound",
     "Delta",
     "DiffAE",
+    "DiffusionPrior",
     "Encoder",
     "GaussianPrior",
     "Pinned",
@@ -43,6 +44,7 @@ __all__ = [
     "evaluate",
     "export_encoder",
     "fit",
+    "fit_latent",
     "from_hub",
     "load",
     "make",

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from .autoencoder import Autoencoder
-from .core import require, require_choice
+from .core import require, require_choice, require_number
 from .nets import HalfUNet, ImageDecoder, UNet, check_widths
 from .paths import VE, Path, Pinned, VPLinear
+from .priors import total_correlation
 from .scores import Denoiser
 
 # %% ../nbs/14_dbae.ipynb #ebb5bdf1
@@ -27,21 +28,28 @@ class DBAE(Autoencoder):
     """Diffusion Bridge AutoEncoder (Kim et al., ICLR 2025): the end of a bridge is decoded from the code.
 
     `path` "vp" (VPLinear(0.1, 2.0)), "ve" (sigma 80) or an unpinned `Path`; `stochastic` encoder or not; `condition`
-    is what the denoiser is told, "both", "xT" or "z". `kl_weight` weighs KL(q(z|x) || N(0, I)) of a stochastic encoder.
+    is what the denoiser is told, "both", "xT" or "z". `weighting` "edm" as in the released code, or "elbo", the bound's
+    (the paper's likelihood weight). `kl_weight` weighs KL(q(z|x) || N(0, I)) of a stochastic encoder, `tc_weight` its
+    total correlation. With `endpoint_noise` the endpoint is drawn from N(decoder(z), endpoint_noise^2 I).
     """
 
     start = "model"
 
     def __init__(self, shape: Sequence[int], z_dim: int, *, width: int = 32, encoder_width: int | None = None,
                  path: str | Path = "vp", stochastic: bool = False, condition: str = "both", kl_weight: float = 0.0,
-                 weighting: str = "edm", gamma_max: float | None = None):  # fmt: skip
+                 tc_weight: float = 0.0, endpoint_noise: float = 0.0, weighting: str = "edm",
+                 gamma_max: float | None = None):  # fmt: skip
         base = {"vp": VPLinear(0.1, 2.0), "ve": VE(80.0)}.get(path) if isinstance(path, str) else path
         known = isinstance(base, Path) and not isinstance(base, Pinned)
         require(known, "path", path, "'vp', 've' or an unpinned path")
         super().__init__(shape, z_dim, Pinned(base), weighting=weighting, kl_weight=kl_weight, gamma_max=gamma_max)
         require_choice(stochastic, "stochastic", (False, True))
         require_choice(condition, "condition", CONDITIONS)
-        require(stochastic or not kl_weight, "kl_weight", kl_weight, "0 for a deterministic encoder, of infinite rate")
+        for name, value in (("kl_weight", kl_weight), ("tc_weight", tc_weight)):
+            require(stochastic or not value, name, value, "0 for a deterministic encoder, of infinite rate")
+        self.tc_weight = require_number(tc_weight, "tc_weight", 0)
+        self.endpoint_noise = require_number(endpoint_noise, "endpoint_noise", 0)
+        self.register_buffer("images", torch.ones((), dtype=torch.int64))
         self.stochastic, self.condition = stochastic, condition
         width, small = check_widths(width, encoder_width)
         self.encoder_net = HalfUNet(self.shape, z_dim * (1 + stochastic), small)
@@ -56,6 +64,13 @@ class DBAE(Autoencoder):
         return mean, raw.exp() + 1e-2
 
     def endpoint(self, z: Tensor) -> Tensor: return self.endpoint_net(z)
+    def prepare(self, x: Tensor) -> None: self.images.fill_(len(x))
+
+    def price(self, z: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        cost, parts = super().price(z, mean, std)
+        if not self.tc_weight: return cost, parts
+        tc = total_correlation(z, mean, std, max(int(self.images), len(z)))
+        return cost + self.tc_weight * tc, {**parts, "total correlation": tc.detach()}
 
     def denoiser(self, z: Tensor, xT: Tensor) -> Denoiser:
         told = {"z": None if self.condition == "xT" else z, "extra": None if self.condition == "z" else xT}

@@ -27,7 +27,7 @@ FLOORS = {
     "scores": 3, "samplers": 3, "data": 3, "feeds": 2,
     "bounds": 4, "priors": 4,
     "autoencoder": 5, "gaps": 5,
-    "sami": 6, "dbae": 6, "baselines": 6, "diffae": 6, "runs": 6,
+    "sami": 6, "dbae": 6, "baselines": 6, "diffae": 6, "runs": 6, "edits": 6,
     "zoo": 7, "training": 7, "evaluation": 7,
     "explore": 8, "head_to_head": 8,
     "interop": 8,

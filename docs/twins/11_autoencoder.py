@@ -42,7 +42,7 @@ from scoreae.bounds import MOST_LEVELS, WEIGHTINGS, Bound, bound_terms, default_
 from scoreae.core import check_images, in_batches, randn_like, require, require_choice, require_int, require_number
 from scoreae.core import rng, sqnorm
 from scoreae.nets import check_shape
-from scoreae.priors import GaussianPrior, kl_per_axis
+from scoreae.priors import DiffusionPrior, GaussianPrior, kl_per_axis
 from scoreae.scores import LEVELS, Stats, residual
 
 # %%
@@ -137,6 +137,7 @@ class Autoencoder(nn.Module):
     """
 
     start = "prior"  # of the bound: "prior" for a diffusion, "model" for a bridge
+    endpoint_noise = 0.0  # standard deviation of x_T around `endpoint(z)`
 
     def __init_subclass__(cls, **kw):
         super().__init_subclass__(**kw)
@@ -171,7 +172,7 @@ class Autoencoder(nn.Module):
         "Means (N, z_dim) and standard deviations (N, z_dim), or None if deterministic, of codes; differentiable."
         raise NotImplementedError
     def endpoint(self, z: Tensor) -> Tensor | None:
-        "The end x_T (N, C, H, W) of the bridge for codes (N, z_dim), or None for a diffusion."
+        "The end x_T (N, C, H, W) of the bridge for codes (N, z_dim), or None for a diffusion; the mean of a noisy one."
         return None
     def denoiser(self, z: Tensor, xT: Tensor | None = None) -> Callable[[Tensor, Tensor], Tensor]:
         "The estimate D(x_t, t) of x_0 for codes (N, z_dim) and their endpoints: (N, C, H, W), (N,) to (N, C, H, W)."
@@ -223,6 +224,13 @@ def encode(self: Autoencoder, x: Tensor) -> Tensor:
 # %%
 #| exports
 @patch
+def draw_endpoint(self: Autoencoder, z: Tensor, g: torch.Generator) -> Tensor | None:
+    "A draw of x_T (N, C, H, W) for codes (N, z_dim): `endpoint(z)`, and noise if the model has any there."
+    xT = self.endpoint(z)
+    return xT + self.endpoint_noise * randn_like(xT, g) if self.endpoint_noise else xT
+
+
+@patch
 def decode(self: Autoencoder, z: Tensor, mode: str = "point", steps: int = 10, *, eta: float = 0.0, order: int = 2,
            grid: str = "graded", seed: int | torch.Generator | None = 0) -> Tensor:
     """Images (N, C, H, W) in [-1, 1] for codes (N, z_dim), with `steps` evaluations of the denoiser.
@@ -235,7 +243,8 @@ def decode(self: Autoencoder, z: Tensor, mode: str = "point", steps: int = 10, *
     how = {"mode": mode, "eta": eta, "order": order, "grid": grid, "clip": 1.0, "seed": g}
 
     def part(zb):
-        xT = self.endpoint(zb := zb.to(self.device, self.dtype))
+        zb = zb.to(self.device, self.dtype)
+        xT = self.draw_endpoint(zb, g) if mode == "sample" else self.endpoint(zb)
         like = torch.zeros(len(zb), *self.shape, device=self.device, dtype=self.dtype)
         x = samplers.sample(self.denoiser(zb, xT), self.path, like, steps, xT=xT, **how)
         return x.clamp(-1, 1).to(z.device)
@@ -275,7 +284,7 @@ def interpolate(self: Autoencoder, x0: Tensor, x1: Tensor, n: int = 8, mode: str
 # %% [markdown]
 # ## The loss
 #
-# One draw of the code, one endpoint, one noise level per image, and the error in units of noise. A model with a special error (SAMI trains two estimates at once) overrides `squared_error`, nothing else. The monitored values are in nats per image, but for *denoising*, which is the weighted error.
+# One draw of the code, one endpoint, one noise level per image, and the error in units of noise. A model with a special error (SAMI trains two estimates at once) overrides `squared_error`, nothing else; one that charges its code differently overrides `price`. The monitored values are in nats per image, but for *denoising*, which is the weighted error, and *spread*, the mean standard deviation of a code.
 #
 # The constants of the preconditioning ([03_scores](03_scores.ipynb)) are second moments of the pixels of $x_0$ and $x_T$. An endpoint that is learned changes them, so they are running means over the training batches: a plain average at first, then with weight 1/100. A floor keeps an endpoint near zero from being divided by, and the mixed moment stays below what the other two allow. They are buffers: saved with the model, averaged with the weights, and *the same in training and in sampling*.
 
@@ -308,18 +317,24 @@ def squared_error(self: Autoencoder, D: Callable, x: Tensor, eps: Tensor, t: Ten
 
 
 @patch
+def price(self: Autoencoder, z: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    "What a stochastic code, drawn from N(mean, std^2), costs in the loss, and what is monitored of it."
+    rate = kl_per_axis(mean, std**2).sum(1).mean()
+    return self.kl_weight * rate, {"rate": rate.detach(), "spread": std.detach().mean()}
+
+
+@patch
 def loss(self: Autoencoder, x: Tensor, g: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
     "The training loss of a batch of images (N, C, H, W) on the model's device, and its parts."
     mean, std = self.codes(x)
     z = mean if std is None else mean + std * randn_like(mean, g)
-    xT = self.endpoint(z)
+    xT = self.draw_endpoint(z, g)
     if self.training: self.observe(x, xT)
     t, w = self.draw_times(len(x), g)
     error = self.squared_error(self.denoiser(z, xT), x, randn_like(x, g), t, xT, g)
-    parts = {"denoising": (w.to(error) / 2 * error).mean()}
-    if std is not None: parts["rate"] = kl_per_axis(mean, std**2).sum(1).mean()
-    total = parts["denoising"] + self.kl_weight * parts["rate"] if "rate" in parts else parts["denoising"]
-    return total, {k: v.detach() for k, v in parts.items()}
+    denoising = (w.to(error) / 2 * error).mean()
+    price, parts = (0.0, {}) if std is None else self.price(z, mean, std)
+    return denoising + price, {"denoising": denoising.detach(), **parts}
 
 
 # %% [markdown]
@@ -333,7 +348,7 @@ def loss(self: Autoencoder, x: Tensor, g: torch.Generator) -> tuple[Tensor, dict
 def distortion_terms(self: Autoencoder, x: Tensor, z: Tensor, gamma_max: float, levels: int | None, n: int,
                      g: torch.Generator) -> dict[str, Tensor]:
     "The costs, in nats, (N,), that bound -log p(x | z)."
-    xT, ends = self.endpoint(z), (self.gamma_min, gamma_max, self.start)
+    xT, ends = self.draw_endpoint(z, g), (self.gamma_min, gamma_max, self.start)
     return bound_terms(self.denoiser(z, xT), self.path, x, *ends, xT=xT, levels=levels, n=n, seed=g)
 
 
@@ -356,7 +371,7 @@ def bound(self: Autoencoder, x: Tensor, levels: int | None = None, seed: int | t
     def part(xb, mb, sb):
         xb, mb, sb = (v.to(self.device, self.dtype) for v in (xb, mb, sb))
         terms = self.distortion_terms(xb, mb + sb * randn_like(mb, g), high, levels, n, g)
-        return {**terms, "rate": prior.rate(mb, sb**2).cpu()} if covered else terms
+        return {**terms, "rate": prior.rate(mb, sb**2, g).cpu()} if covered else terms
 
     args, repeats = (x, mean, std.to(mean).expand_as(mean)), require_int(repeats, "repeats", low=2)
     with torch.no_grad(): runs = [in_batches(part, *args) for _ in range(repeats)]
@@ -392,6 +407,7 @@ def finish(self: Autoencoder, x: Tensor) -> None:
 #| exports
 FORMAT = 1
 PATHS = (paths.VPLinear, paths.VPCosine, paths.VE)
+PRIORS = (GaussianPrior, DiffusionPrior)
 
 
 def write_atomic(file: str | os.PathLike, data: bytes) -> None:
@@ -427,6 +443,7 @@ def _packed(model: Autoencoder) -> tuple[str, bytes, bytes]:
     data = safetensors.save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
     digest = hashlib.sha256(data).hexdigest()
     config = {"format": FORMAT, "class": type(model).__name__, "config": rich, "trained": model.trained}
+    config |= {"prior": {"class": type(model.prior).__name__, **model.prior.config}}
     config |= {"weights": f"model-{digest[:8]}.safetensors", "sha256": digest}
     try: text = json.dumps(config, indent=1)
     except (TypeError, ValueError) as e:
@@ -476,6 +493,12 @@ def _argument(value):
     return {c.__name__: c for c in PATHS}[value["path"]](**rest)
 
 
+def _prior(z_dim: int, config: dict) -> GaussianPrior:
+    "The prior that a saved model has."
+    rest = {k: v for k, v in config.items() if k != "class"}
+    return {c.__name__: c for c in PRIORS}[config["class"]](z_dim, **rest)
+
+
 @patch(cls_method=True)
 def load(cls: Autoencoder, folder: str | os.PathLike) -> Autoencoder:
     "The model saved in `folder`, which must be of this class, on the CPU."
@@ -485,6 +508,7 @@ def load(cls: Autoencoder, folder: str | os.PathLike) -> Autoencoder:
     try:
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
             model = cls(**{k: _argument(v) for k, v in config["config"].items()})
+            model.prior = _prior(model.z_dim, config.get("prior", {"class": "GaussianPrior"}))
             model.load_state_dict({k: v.clone() for k, v in weights.items()}, assign=True)
     except (TypeError, KeyError, AttributeError, RuntimeError) as e:
         got = f"{type(e).__name__} for {folder}: {e}"

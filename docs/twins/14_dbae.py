@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from scoreae.autoencoder import Autoencoder
-from scoreae.core import require, require_choice
+from scoreae.core import require, require_choice, require_number
 from scoreae.nets import HalfUNet, ImageDecoder, UNet, check_widths
 from scoreae.paths import VE, Path, Pinned, VPLinear
+from scoreae.priors import total_correlation
 from scoreae.scores import Denoiser
 
 # %%
@@ -66,21 +67,28 @@ class DBAE(Autoencoder):
     """Diffusion Bridge AutoEncoder (Kim et al., ICLR 2025): the end of a bridge is decoded from the code.
 
     `path` "vp" (VPLinear(0.1, 2.0)), "ve" (sigma 80) or an unpinned `Path`; `stochastic` encoder or not; `condition`
-    is what the denoiser is told, "both", "xT" or "z". `kl_weight` weighs KL(q(z|x) || N(0, I)) of a stochastic encoder.
+    is what the denoiser is told, "both", "xT" or "z". `weighting` "edm" as in the released code, or "elbo", the bound's
+    (the paper's likelihood weight). `kl_weight` weighs KL(q(z|x) || N(0, I)) of a stochastic encoder, `tc_weight` its
+    total correlation. With `endpoint_noise` the endpoint is drawn from N(decoder(z), endpoint_noise^2 I).
     """
 
     start = "model"
 
     def __init__(self, shape: Sequence[int], z_dim: int, *, width: int = 32, encoder_width: int | None = None,
                  path: str | Path = "vp", stochastic: bool = False, condition: str = "both", kl_weight: float = 0.0,
-                 weighting: str = "edm", gamma_max: float | None = None):  # fmt: skip
+                 tc_weight: float = 0.0, endpoint_noise: float = 0.0, weighting: str = "edm",
+                 gamma_max: float | None = None):  # fmt: skip
         base = {"vp": VPLinear(0.1, 2.0), "ve": VE(80.0)}.get(path) if isinstance(path, str) else path
         known = isinstance(base, Path) and not isinstance(base, Pinned)
         require(known, "path", path, "'vp', 've' or an unpinned path")
         super().__init__(shape, z_dim, Pinned(base), weighting=weighting, kl_weight=kl_weight, gamma_max=gamma_max)
         require_choice(stochastic, "stochastic", (False, True))
         require_choice(condition, "condition", CONDITIONS)
-        require(stochastic or not kl_weight, "kl_weight", kl_weight, "0 for a deterministic encoder, of infinite rate")
+        for name, value in (("kl_weight", kl_weight), ("tc_weight", tc_weight)):
+            require(stochastic or not value, name, value, "0 for a deterministic encoder, of infinite rate")
+        self.tc_weight = require_number(tc_weight, "tc_weight", 0)
+        self.endpoint_noise = require_number(endpoint_noise, "endpoint_noise", 0)
+        self.register_buffer("images", torch.ones((), dtype=torch.int64))
         self.stochastic, self.condition = stochastic, condition
         width, small = check_widths(width, encoder_width)
         self.encoder_net = HalfUNet(self.shape, z_dim * (1 + stochastic), small)
@@ -95,6 +103,13 @@ class DBAE(Autoencoder):
         return mean, raw.exp() + 1e-2
 
     def endpoint(self, z: Tensor) -> Tensor: return self.endpoint_net(z)
+    def prepare(self, x: Tensor) -> None: self.images.fill_(len(x))
+
+    def price(self, z: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        cost, parts = super().price(z, mean, std)
+        if not self.tc_weight: return cost, parts
+        tc = total_correlation(z, mean, std, max(int(self.images), len(z)))
+        return cost + self.tc_weight * tc, {**parts, "total correlation": tc.detach()}
 
     def denoiser(self, z: Tensor, xT: Tensor) -> Denoiser:
         told = {"z": None if self.condition == "xT" else z, "extra": None if self.condition == "z" else xT}
@@ -118,9 +133,27 @@ for kw in [{}, *variants, {"weighting": "elbo"}]:
     test_eq(model.endpoint(z).shape, x.shape)
     for mode in ("point", "sample"): test_eq(model.decode(z, mode, steps=3).shape, x.shape)
     test_eq(model.bound(x, n=2).covers, "log p(x)" if kw.get("stochastic") else "log p(x|z)")
-bad = {"kl_weight": 1e-3, "path": "vpve", "stochastic": 1, "condition": "x", "encoder_width": 0, "width": 8.5}
+bad = {"kl_weight": 1e-3, "tc_weight": 1.0, "endpoint_noise": -1.0, "path": "vpve", "stochastic": 1, "condition": "x"}
+bad |= {"encoder_width": 0, "width": 8.5}
 for name, value in bad.items():
     with expect_fail(ValueError, contains=f"{name}: expected"): DBAE((1, 8, 8), 4, **{name: value})
+
+# %% [markdown]
+# **A price for the code, and a noisy end.** A stochastic encoder may be charged for its rate (`kl_weight`), and for the dependence of its axes (`tc_weight`, the total correlation of [12_priors](12_priors.ipynb)); its mean spread is monitored with the loss. With `endpoint_noise` the end is $x_T=\mathrm{dec}_\psi(z)+\tau\xi$, drawn once for loss, bound and sample alike; a point starts at its mean. The bound stays one, since model and data share the law of $x_T$ given $z$ ([38_dbae_theorems](38_dbae_theorems.ipynb)). Note that $\tau$ is in units of the decoder's output, whose scale training is free to choose.
+
+# %%
+kw = {"width": 8, "stochastic": True, "endpoint_noise": 0.5}
+plain, priced = (DBAE((1, 8, 8), 4, kl_weight=0.1, tc_weight=w, **kw) for w in (0.0, 2.0))
+priced.load_state_dict(plain.state_dict())
+for m in (plain, priced): m.prepare(images)
+(loss, parts), (more, priced_parts) = (m.loss(images[:64], rng(1)) for m in (plain, priced))
+test_close(more - loss, 2 * priced_parts["total correlation"], eps=1e-3)
+
+z = plain.encode(images[:500])
+drawn = (plain.draw_endpoint(z, g) - plain.endpoint(z)).detach()
+test_close((drawn.mean(), drawn.std()), (0.0, 0.5), eps=0.01)
+test_eq(plain.decode(z[:2], seed=0), plain.decode(z[:2], seed=1))  # a point knows no noise
+{k: round(v.item(), 3) for k, v in priced_parts.items()}
 
 # %% [markdown]
 # **The endpoint gets in, whatever `condition` says.** With `condition="z"` the network is not given $x_T$ as an extra picture. It still sees it: $x_t$ contains $a_tx_T$, and nobody takes it off. Below, the same image, code and noise on bridges with two different endpoints. The exact estimate would not move; the network's does, in each of the three conditions.
@@ -250,14 +283,16 @@ fig.suptitle("DBAE after 150 steps (endpoint: own grey scale)", fontsize=11)
 # |---|---|---|
 # | weight of the loss | paper: the bound's; code: $1/\texttt{out}^2$ | `elbo` or `edm` |
 # | what the denoiser is told | paper: $x_T$; code: $x_T$ and $z$ | `condition` |
-# | rate | in the theory; absent from the code's loss | `kl_weight` |
+# | rate | in the theory; absent from the code's loss | `kl_weight`, `tc_weight` |
+# | endpoint given the code | deterministic | or Gaussian, `endpoint_noise` |
+# | prior on codes | not in the released code | a diffusion, `fit_latent` ([12_priors](12_priors.ipynb)) |
 # | moments for preconditioning | endpoint's std 0.5 to train, 0 to sample | running, saved, the same for both |
 # | $\mathrm{SNR}_T$ there | at $t=1$, whatever $T$ | the path's |
 # | schedule arithmetic | float32 | float64, and no cancellation |
 # | endpoint decoder | batch and spectral normalisation | group normalisation |
 # | sampler | Euler or Heun with churn, from $T-10^{-4}$ | one update, from exactly $T$ ([06_samplers](06_samplers.ipynb)) |
 # | code of a stochastic encoder | drawn when evaluated | its mean |
-# | edits of $z$ | the old $x_T$ is kept | $x_T$ is decoded anew |
+# | edits of $z$ | the old $x_T$ is kept | decoded anew, or kept ([16_edits](16_edits.ipynb)) |
 # | images | RGB of 64 or 128 pixels | any $(C,H,W)$ |
 #
 # ## What can go wrong
