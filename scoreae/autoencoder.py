@@ -32,6 +32,7 @@ from . import paths, samplers
 from .bounds import WEIGHTINGS, Bound, bound_terms, default_gamma_max, noise_levels
 from .core import check_images, in_batches, randn_like, require, require_choice, require_int, require_number
 from .core import rng, sqnorm
+from .foreign import Discrete
 from .nets import check_shape
 from .priors import GaussianPrior, kl_per_axis
 from .scores import LEVELS, Stats, residual
@@ -94,6 +95,7 @@ class Autoencoder(nn.Module):
     """
 
     start = "prior"  # of the bound: "prior" for a diffusion, "model" for a bridge
+    progress = 1.0  # share of the training that is done; a training sets it before every step
 
     def __init_subclass__(cls, **kw):
         super().__init_subclass__(**kw)
@@ -123,6 +125,10 @@ class Autoencoder(nn.Module):
         return max(LEVELS[0], math.log(self.gamma_min)), min(LEVELS[1], math.log(self.gamma_max))
     @property
     def stats(self) -> Stats: return Stats(*self.moments.tolist())
+    @property
+    def rate_weight(self) -> float:
+        "The weight of the rate in the loss now; constant, unless a model anneals it with `progress`."
+        return self.kl_weight
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         "Means (N, z_dim) and standard deviations (N, z_dim), or None if deterministic, of codes; differentiable."
@@ -252,7 +258,7 @@ def loss(self: Autoencoder, x: Tensor, g: torch.Generator) -> tuple[Tensor, dict
     error = self.squared_error(self.denoiser(z, xT), x, randn_like(x, g), t, xT, g)
     parts = {"denoising": (w.to(error) / 2 * error).mean()}
     if std is not None: parts["rate"] = kl_per_axis(mean, std**2).sum(1).mean()
-    total = parts["denoising"] + self.kl_weight * parts["rate"] if "rate" in parts else parts["denoising"]
+    total = parts["denoising"] + self.rate_weight * parts["rate"] if "rate" in parts else parts["denoising"]
     return total, {k: v.detach() for k, v in parts.items()}
 
 # %% ../nbs/11_autoencoder.ipynb #0b9faca1
@@ -311,7 +317,7 @@ def finish(self: Autoencoder, x: Tensor) -> None:
 
 # %% ../nbs/11_autoencoder.ipynb #8cc004de
 FORMAT = 1
-PATHS = (paths.VPLinear, paths.VPCosine, paths.VE)
+PATHS = (paths.VPLinear, paths.VPCosine, paths.VE, Discrete)
 
 
 def write_atomic(file: str | os.PathLike, data: bytes) -> None:
@@ -390,14 +396,14 @@ def _argument(value):
 
 
 @patch(cls_method=True)
-def load(cls: Autoencoder, folder: str | os.PathLike) -> Autoencoder:
-    "The model saved in `folder`, which must be of this class, on the CPU."
+def load(cls: Autoencoder, folder: str | os.PathLike, **given) -> Autoencoder:
+    "The model saved in `folder`, of this class, on the CPU. `given`: arguments that JSON could not keep (networks)."
     config, weights = read_model(folder)
     kind = config["class"]
     require(kind == cls.__name__, "folder", f"a saved {kind} in {folder}", f"a saved {cls.__name__}")
     try:
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
-            model = cls(**{k: _argument(v) for k, v in config["config"].items()})
+            model = cls(**({k: _argument(v) for k, v in config["config"].items()} | given))
             model.load_state_dict({k: v.clone() for k, v in weights.items()}, assign=True)
     except (TypeError, KeyError, AttributeError, RuntimeError) as e:
         got = f"{type(e).__name__} for {folder}: {e}"

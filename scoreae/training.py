@@ -76,6 +76,7 @@ class _Run:
 
     def step(self, x: Tensor, spent: float) -> None:
         "One step on a batch (n, C, H, W) when a share `spent` of the budget is spent."
+        self.model.progress = min(spent, 1.0)
         loss, parts = self.model(x, self.noise)
         self.opt.zero_grad(set_to_none=True)
         (loss / x[0].numel()).backward()
@@ -132,6 +133,7 @@ def _settle(run: _Run, x: Tensor) -> Fit:
     "Averaged weights in place, prior fitted, everything recorded."
     run.log()
     run.ema.copy_to(run.model)
+    run.model.progress = 1.0
     run.model.eval().finish(x)
     seconds = time.perf_counter() - run.begin
     done = {"steps": run.steps, "seconds": round(seconds, 1), "images": len(x), "ended": run.ended}

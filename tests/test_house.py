@@ -25,10 +25,10 @@ FLOORS = {
     "paths": 1, "nets": 1, "files": 1,
     "oracle": 2, "bridges": 2, "render": 2, "fidelity": 2, "disentanglement": 2, "straightness": 2, "generation": 2,
     "scores": 3, "samplers": 3, "data": 3,
-    "bounds": 4, "priors": 4,
+    "bounds": 4, "priors": 4, "foreign": 4,
     "autoencoder": 5, "gaps": 5,
     "sami": 6, "dbae": 6, "baselines": 6, "diffae": 6,
-    "zoo": 7, "training": 7, "evaluation": 7,
+    "zoo": 7, "training": 7, "evaluation": 7, "edits": 7,
     "explore": 8, "head_to_head": 8,
     "cli": 9,
 }  # fmt: skip
