@@ -11,7 +11,9 @@ from scoreae.baselines import AE, PCA, TCVAE, VAE, RandomEncoder
 from scoreae.bounds import Bound
 from scoreae.dbae import DBAE
 from scoreae.diffae import DiffAE
+from scoreae.edits import axes
 from scoreae.evaluation import evaluate
+from scoreae.foreign import from_diffusers
 from scoreae.paths import VE, Pinned, VPCosine, VPLinear
 from scoreae.priors import GaussianPrior
 from scoreae.sami import SAMI
@@ -37,9 +39,11 @@ __all__ = [
     "RandomEncoder",
     "VPCosine",
     "VPLinear",
+    "axes",
     "data",
     "evaluate",
     "fit",
+    "from_diffusers",
     "load",
     "make",
 ]

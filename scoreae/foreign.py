@@ -92,9 +92,12 @@ class Given(nn.Module):
         require(own is None or path is None or own == path, "path", path, f"the denoiser's own path, {own!r:.60}")
         path = own if path is None else path
         require(isinstance(path, Diffusion), "path", path, "the unpinned path that the denoiser was trained on")
-        self.path, self.D, self.network = path, D, _network(D)
+        self.path, self.network, self._held = path, _network(D), (D,)  # a tuple hides D: its weights count once
         kind = "function" if self.network is None else type(self.network).__name__
         self.spec = {"given": kind} if spec is None else spec
+
+    @property
+    def D(self) -> Callable: return self._held[0]
 
     def fits(self, x: Tensor, x_t: Tensor) -> Tensor:
         "An answer `x` of the denoiser to `x_t`, or `ValueError` unless it has the same shape."
