@@ -25,7 +25,8 @@ from scoreae.evaluation import probe
 SETTINGS = {
     "noise-blind": {},
     "told the level": {"time_conditioned": True},
-    "told the level, high noise": {"time_conditioned": True, "noise": "high"},
+    "gated": {"time_conditioned": "gated"},
+    "gated, high noise, β = 0.03": {"time_conditioned": "gated", "noise": "high", "kl_weight": 0.03},
 }
 
 

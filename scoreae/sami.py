@@ -78,14 +78,15 @@ class SAMI(Autoencoder):
     `regime` "joint", "pinned" or "frozen" (which needs a trained `denoiser`); `p_uncond`: unguided share in "joint".
     `kl_weight` is beta against the pixel-summed error, annealed as `anneal` says; `noise` levels: "stratified",
     "uniform" or "high". Images (C, H, W) of `shape`, codes of `z_dim` axes with standard deviations above `std_floor`;
-    `time_conditioned` tells the encoder log gamma. `denoiser`: any callable (x_t, t) -> x0_hat with its `path`, or
-    what `from_diffusers` gives; `encoder`: a module, images (and levels) to (N, 2 z_dim): means, raw deviations.
+    `time_conditioned` tells the encoder log gamma ("gated": and fades it out in noise). `denoiser`: any callable
+    (x_t, t) -> x0_hat with its `path`, or what `from_diffusers` gives; `encoder`: a module, images (and
+    levels) to (N, 2 z_dim): means, raw deviations.
     """
 
     def __init__(self, shape: Sequence[int], z_dim: int, *, width: int = 32, encoder_width: int | None = None,
                  path: Path | None = None, denoiser: Callable | None = None, encoder: nn.Module | None = None,
                  regime: str = "joint", p_uncond: float = 0.1, kl_weight: float = 1e-3, anneal: str = "constant",
-                 weighting: str = "simple", noise: str = "stratified", time_conditioned: bool = False,
+                 weighting: str = "simple", noise: str = "stratified", time_conditioned: bool | str = False,
                  std_floor: float = 5e-2, gamma_max: float | None = None):  # fmt: skip
         given = None if denoiser is None else as_given(denoiser, path)
         path = VPCosine(-math.log(5 * math.prod(check_shape(shape)))) if path is None else path
@@ -94,7 +95,7 @@ class SAMI(Autoencoder):
         super().__init__(shape, z_dim, path, weighting=weighting, kl_weight=kl_weight, gamma_max=gamma_max)
         require(not isinstance(path, Pinned), "path", path, "an unpinned path")
         require_choice(regime, "regime", REGIMES)
-        require_choice(time_conditioned, "time_conditioned", (False, True))
+        require_choice(time_conditioned, "time_conditioned", (False, True, "gated"))
         self.regime, self.p_uncond = regime, require_number(p_uncond, "p_uncond", 0, 1)
         self.std_floor, self.anneal = require_number(std_floor, "std_floor", 0, above=True), anneal
         annealed(kl_weight, anneal, 0.0)
@@ -152,7 +153,7 @@ def _networks(self: SAMI, given: Given | None, encoder: nn.Module | None, width:
         self.config["denoiser"] = given.spec
     self.net = given or UNet(self.shape, width)
     if self.regime == "frozen": self.net.eval().requires_grad_(False)
-    if encoder is None: encoder = HalfUNet(self.shape, 2 * self.z_dim, small, levels=self.time_conditioned)
+    if encoder is None: encoder = HalfUNet(self.shape, 2 * self.z_dim, small, levels=bool(self.time_conditioned))
     else: self.config["encoder"] = {"given": type(encoder).__name__}
     require(isinstance(encoder, nn.Module), "encoder", encoder, "a module, as in load(folder, encoder=...)")
     self.encoder_net = encoder
@@ -189,6 +190,9 @@ def codes(self: SAMI, x: Tensor, level: Tensor | None = None) -> tuple[Tensor, T
     fits = isinstance(out, Tensor) and out.shape == (len(x), 2 * self.z_dim)
     require(fits, "encoder", out, f"an output of shape {(len(x), 2 * self.z_dim)}")
     mean, raw = out.chunk(2, 1)
+    if self.time_conditioned == "gated":
+        g = (level.exp() * self.moments[0] / (1 + level.exp() * self.moments[0]))[:, None]
+        mean, raw = g * mean, g * raw + (1 - g) * math.log(math.expm1(1 - min(self.std_floor, 0.5)))
     return mean, softplus(raw) + self.std_floor
 
 
