@@ -143,7 +143,7 @@ def axes(model: SAMI, x: Tensor, by: str = "nats", n: int = 24, images: int = 8,
              "at_noise": density[:, 0] / density.amax(1)}  # fmt: skip
     order = found[by].argsort(descending=True).tolist()
     table = [{"axis": j} | {k: float(v[j]) for k, v in found.items()} for j in order]
-    return Axes(table, u, density, density.new_tensor(whole) - density.sum(0))
+    return Axes(table, u, density, whole - density.sum(0))
 
 # %% ../nbs/16_edits.ipynb #63d3c6b0
 def watch(model: SAMI, x: Tensor, n: int = 12, seed: int | torch.Generator | None = 0) -> dict[str, Tensor]:

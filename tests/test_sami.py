@@ -47,7 +47,7 @@ def weights(module): return {k: v.clone() for k, v in module.state_dict().items(
 
 
 @pytest.mark.parametrize("noise", ["stratified", "uniform", "high"])
-@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("told", [False, True, "gated"])
 def test_frozen_is_frozen(noise, told):
     torch.manual_seed(0)
     net, x = Net(), images()
