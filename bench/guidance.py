@@ -34,13 +34,15 @@ class Plain(torch.nn.Module):
 
 
 class ForwardOverReverse(sa.SAMI):
-    """The same gradient by a directional derivative: d||r - c G||^2 = -2 (r - c G) c dG, so it is enough to differentiate
-    v . grad log q for the constant v = -2 c (r - c G): a forward-mode product, and one backward pass through it.
+    """The same gradient by a directional derivative: d||r - c G||^2 = -2 (r - c G) c dG.
+
+    So it is enough to differentiate v . grad log q for the constant v = -2 c (r - c G): a forward-mode product, and one
+    backward pass through it.
     """
 
     def loss(self, x, g):
         mean, std = self.codes(x)
-        z, eps = mean + std * randn_like(mean, g), None
+        z = mean + std * randn_like(mean, g)
         t, w = self.draw_times(len(x), g)
         eps = randn_like(x, g)
         D = self.denoiser(z)

@@ -51,7 +51,8 @@ def weights(module): return {k: v.clone() for k, v in module.state_dict().items(
 def test_frozen_is_frozen(noise, told):
     torch.manual_seed(0)
     net, x = Net(), images()
-    model = sa.SAMI(SHAPE, 3, width=8, path=VPLinear(), denoiser=net, regime="frozen", noise=noise, time_conditioned=told)
+    how = {"regime": "frozen", "noise": noise, "time_conditioned": told}
+    model = sa.SAMI(SHAPE, 3, width=8, path=VPLinear(), denoiser=net, **how)
     before, before_e = weights(net), weights(model.encoder_net)
     sa.fit(model, x, steps=5, lr=1e-2, progress=False)
     assert all(torch.equal(v, net.state_dict()[k]) for k, v in before.items()) and not net.training
@@ -119,7 +120,8 @@ def test_an_own_denoiser_can_be_frozen():
     ("path", {"denoiser": Given(lambda x, t: x, VPLinear()), "path": VPCosine()}),
     ("encoder", {"encoder": torch.nn.Flatten()}), ("encoder", {"encoder": lambda x: x}),
     ("encoder", {"encoder": torch.nn.Linear(3, 6)}),
-    ("anneal", {"anneal": "exponential"}), ("noise", {"noise": "low"}), ("noise", {"noise": "high", "weighting": "elbo"}),
+    ("anneal", {"anneal": "exponential"}), ("noise", {"noise": "low"}),
+    ("noise", {"noise": "high", "weighting": "elbo"}), ("time_conditioned", {"time_conditioned": "gate"}),
     ("z_dim", {"z_dim": 0}), ("kl_weight", {"kl_weight": -1e-3}),
 ])  # fmt: skip
 def test_what_does_not_fit_is_named(name, kw):
@@ -173,8 +175,8 @@ def test_six_ways_give_images():
     torch.manual_seed(0)
     model, x = sa.SAMI(SHAPE, 3, width=8), images(4)
     z = model.encode(x)
-    ways = [unguided(model, 4, 3), back_and_forth(model, 4, 3), decode_axes(model, z, [0, 2], 3), switch(model, x, z, 0.0, 3),
-            model.decode(z, steps=3), model.reconstruct(x, "sample", 3)]  # fmt: skip
+    ways = [unguided(model, 4, 3), back_and_forth(model, 4, 3), decode_axes(model, z, [0, 2], 3),
+            switch(model, x, z, 0.0, 3), model.decode(z, steps=3), model.reconstruct(x, "sample", 3)]  # fmt: skip
     for out in ways: assert out.shape == x.shape and out.abs().max() <= 1
     assert torch.equal(decode_axes(model, z, [0, 1, 2], 3), model.decode(z, steps=3))
     assert torch.equal(unguided(model, 4, 3, seed=1), unguided(model, 4, 3, seed=1))
