@@ -12,10 +12,12 @@ from scoreae.bounds import Bound
 from scoreae.dbae import DBAE
 from scoreae.diffae import DiffAE
 from scoreae.evaluation import evaluate
+from scoreae.foreign import from_diffusers
 from scoreae.interop import Encoder, export_encoder, from_hub, to_hub
 from scoreae.paths import VE, Pinned, VPCosine, VPLinear
 from scoreae.priors import DiffusionPrior, GaussianPrior, fit_latent
 from scoreae.sami import SAMI
+from scoreae.semantics import axes
 from scoreae.training import fit
 from scoreae.zoo import MODELS, VARIANTS, load, make
 
@@ -40,11 +42,13 @@ __all__ = [
     "RandomEncoder",
     "VPCosine",
     "VPLinear",
+    "axes",
     "data",
     "evaluate",
     "export_encoder",
     "fit",
     "fit_latent",
+    "from_diffusers",
     "from_hub",
     "load",
     "make",

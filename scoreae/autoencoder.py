@@ -32,6 +32,7 @@ from . import paths, samplers
 from .bounds import MOST_LEVELS, WEIGHTINGS, Bound, bound_terms, default_gamma_max, noise_levels
 from .core import check_images, in_batches, randn_like, require, require_choice, require_int, require_number
 from .core import rng, sqnorm
+from .foreign import Discrete
 from .nets import check_shape
 from .priors import DiffusionPrior, GaussianPrior, kl_per_axis
 from .scores import LEVELS, Stats, residual
@@ -95,6 +96,7 @@ class Autoencoder(nn.Module):
 
     start = "prior"  # of the bound: "prior" for a diffusion, "model" for a bridge
     endpoint_noise = 0.0  # standard deviation of x_T around `endpoint(z)`
+    progress = 1.0  # share of the training that is done; a training sets it before every step
 
     def __init_subclass__(cls, **kw):
         super().__init_subclass__(**kw)
@@ -124,6 +126,10 @@ class Autoencoder(nn.Module):
         return max(LEVELS[0], math.log(self.gamma_min)), min(LEVELS[1], math.log(self.gamma_max))
     @property
     def stats(self) -> Stats: return Stats(*self.moments.tolist())
+    @property
+    def rate_weight(self) -> float:
+        "The weight of the rate in the loss now; constant, unless a model anneals it with `progress`."
+        return self.kl_weight
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         "Means (N, z_dim) and standard deviations (N, z_dim), or None if deterministic, of codes; differentiable."
@@ -254,7 +260,7 @@ def squared_error(self: Autoencoder, D: Callable, x: Tensor, eps: Tensor, t: Ten
 def price(self: Autoencoder, z: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     "What a stochastic code, drawn from N(mean, std^2), costs in the loss, and what is monitored of it."
     rate = kl_per_axis(mean, std**2).sum(1).mean()
-    return self.kl_weight * rate, {"rate": rate.detach(), "spread": std.detach().mean()}
+    return self.rate_weight * rate, {"rate": rate.detach(), "spread": std.detach().mean()}
 
 
 @patch
@@ -326,7 +332,7 @@ def finish(self: Autoencoder, x: Tensor) -> None:
 
 # %% ../nbs/11_autoencoder.ipynb #8cc004de
 FORMAT = 1
-PATHS = (paths.VPLinear, paths.VPCosine, paths.VE)
+PATHS = (paths.VPLinear, paths.VPCosine, paths.VE, Discrete)
 PRIORS = (GaussianPrior, DiffusionPrior)
 
 
@@ -413,14 +419,14 @@ def _prior(z_dim: int, config: dict) -> GaussianPrior:
 
 
 @patch(cls_method=True)
-def load(cls: Autoencoder, folder: str | os.PathLike) -> Autoencoder:
-    "The model saved in `folder`, which must be of this class, on the CPU."
+def load(cls: Autoencoder, folder: str | os.PathLike, **given) -> Autoencoder:
+    "The model saved in `folder`, of this class, on the CPU. `given`: arguments that JSON could not keep (networks)."
     config, weights = read_model(folder)
     kind = config["class"]
     require(kind == cls.__name__, "folder", f"a saved {kind} in {folder}", f"a saved {cls.__name__}")
     try:
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
-            model = cls(**{k: _argument(v) for k, v in config["config"].items()})
+            model = cls(**({k: _argument(v) for k, v in config["config"].items()} | given))
             model.prior = _prior(model.z_dim, config.get("prior", {"class": "GaussianPrior"}))
             model.load_state_dict({k: v.clone() for k, v in weights.items()}, assign=True)
     except (TypeError, KeyError, AttributeError, RuntimeError) as e:

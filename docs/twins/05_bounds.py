@@ -414,17 +414,22 @@ for gamma_min, n, eps in [(50.0, 1, 1e-9), (1.0, 1000, 1e-2)]:
 # %%
 #| exports
 WEIGHTINGS = ("simple", "elbo", "edm")
+NOISES = ("stratified", "uniform", "high")
 
 
 def noise_levels(path: Path, n: int, weighting: str, g: torch.Generator, gamma_min: float, gamma_max: float,
-                 stats: Stats = Stats()) -> tuple[Tensor, Tensor]:
+                 stats: Stats = Stats(), noise: str = "stratified") -> tuple[Tensor, Tensor]:
     """Times t and weights w, (n,) float64 on the CPU: E[w/2 ||eps - eps_hat||^2] is the training loss of `weighting`.
 
     Levels lie in [gamma_min, gamma_max], one in each of n strata, in random order. `stats` are the moments for "edm".
+    `noise="uniform"`: independent instead; "high": stratified, with a density that grows in proportion to the share of
+    the range of times, the same weights, and so a loss that prefers high noise (not for "elbo": it would be no bound).
     """
     require_choice(weighting, "weighting", WEIGHTINGS)
+    require_choice(noise, "noise", NOISES[:2] if weighting == "elbo" else NOISES)
     jitter = torch.rand(n, generator=g, device=g.device).cpu().double()
-    part = (torch.randperm(n, generator=g, device=g.device).cpu() + jitter) / n
+    part = jitter if noise == "uniform" else (torch.randperm(n, generator=g, device=g.device).cpu() + jitter) / n
+    if noise == "high": part = part.sqrt()
     if weighting == "elbo":
         low, width = math.log(gamma_min), math.log(gamma_max / gamma_min)
         return path.t_of_gamma((low + width * part).exp()), torch.full_like(part, width)
@@ -459,6 +464,10 @@ x_t, s = bridge.mix(x0, noise(256, 3), t, xT), scalings("edm", bridge.coefs(t), 
 network = sqnorm(from_x0(s, x0, x_t, xT) - from_x0(s, x0_hat, x_t, xT))
 eps_error = bcast(bridge.gamma(t).sqrt(), x0) * (x0 - x0_hat)
 test_close(w / 2 * sqnorm(eps_error) / network, torch.ones_like(t), eps=1e-8)
+share = [noise_levels(cosine, 4096, "simple", g, 1e-4, 1e4, stats, how)[0].mean() for how in NOISES]
+test_close(torch.stack(share), f64(1 / 2, 1 / 2, 2 / 3) + 0 * ends[0], eps=0.02)  # mean of density 2t on [0, 1]: 2/3
+with expect_fail(ValueError, contains="noise: expected one of 'stratified', 'uniform'"):
+    noise_levels(cosine, 8, "elbo", g, 1e-4, 1e4, stats, "high")
 f"spread of a batch's loss: {steady.std():.2f} stratified, {loose.std():.2f} independent"
 
 # %% [markdown]

@@ -167,16 +167,19 @@ def _start(path: Path, like: Tensor, xT: Tensor | None, mode: str, g: torch.Gene
 
 
 def trajectory(D: Callable, path: Path, like: Tensor, times: Tensor, *, xT: Tensor | None = None, mode: str = "sample",
-               eta: float = 0.0, order: int = 2, seed: int | torch.Generator | None = None) -> Iterator[Step]:
+               eta: float = 0.0, order: int = 2, seed: int | torch.Generator | None = None,
+               noisy: bool = False) -> Iterator[Step]:
     """Yield a `Step` per evaluation of `D`, and a last one at t = 0 that holds the result.
 
     `like` gives the shape (N, ...), dtype and device; `times` (n + 1,) fall from T to 0; `xT` is a bridge's end.
+    With `noisy=True`, `like` *is* the noisy image at times[0], from where the walk goes on.
     `ValueError` if `D` answers with another shape, or with NaN or infinite values.
     """
     _check(path, like, times, xT, mode, eta, order)
     g, levels = rng(seed, like.device), [Level(*k) for k in zip(*noise_level(path, times), strict=True)]
     xT = None if xT is None else xT.to(like)
-    x, x0_last, step_last = _start(path, like, xT, mode, g), None, torch.tensor(math.inf)
+    x, x0_last = like if noisy else _start(path, like, xT, mode, g), None
+    step_last = torch.tensor(math.inf)
     for here, there in pairwise(levels):
         x0 = x0_bar = _estimate(D, x, here.t)
         yield Step(float(here.t), x, x0)

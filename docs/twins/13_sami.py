@@ -1,12 +1,12 @@
 # %% [markdown]
 # # SAMI
 #
-# > The encoder guides an unconditional score; there is no decoder. From Bayes' rule to the loss, and what each of the two ways to train it pins down.
+# > The encoder guides an unconditional score; there is no decoder. From Bayes' rule to the loss, its units, and three ways to train it.
 
 # %% [markdown]
-# SAMI [@lyo2025sami] makes an autoencoder out of two networks that both exist already: an unconditional denoiser, and an encoder. Decoding is *denoising guided by the encoder*: at each noise level the encoder looks at the noisy image and says in which direction it should change for the code to become more likely. This page derives that estimate and its loss, says what exactly is bounded, shows which freedom is left to a denoiser that is trained with its guidance, and trains a small model on handwritten digits.
+# SAMI [@lyo2025sami] makes an autoencoder out of two networks that both exist already: an unconditional denoiser, and an encoder. Decoding is *denoising guided by the encoder*: at each noise level the encoder looks at the noisy image and says in which direction it should change for the code to become more likely. This page derives that estimate and its loss, says what exactly is bounded and what the weight of the rate means in nats, and trains a small model on handwritten digits. [31_why_sami_disentangles](31_why_sami_disentangles.ipynb) goes on with what the code becomes, [45_semantics](45_semantics.ipynb) with what can be done with a trained model, [35_frozen_denoiser](35_frozen_denoiser.ipynb) with a denoiser from elsewhere.
 #
-# Statements about the method follow the paper's abstract and public reviews and summaries of it; the derivations are ours, and complete.
+# Statements about the method follow the paper's abstract, public reviews and summaries; the derivations are ours.
 
 # %%
 #| default_exp sami
@@ -17,14 +17,18 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from fastcore.basics import patch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import softplus
 
 from scoreae.autoencoder import Autoencoder
+from scoreae.bounds import noise_levels
 from scoreae.core import bcast, require, require_choice, require_number, sqnorm
+from scoreae.foreign import Discrete, Given, as_given
 from scoreae.nets import HalfUNet, UNet, check_shape, check_widths
-from scoreae.paths import Path, Pinned, VPCosine
-from scoreae.scores import Denoiser
+from scoreae.paths import Path, Pinned, VPCosine, as_time
+from scoreae.scores import Denoiser, scalings
 
 # %%
 #| hide
@@ -64,17 +68,18 @@ g = torch.Generator().manual_seed(0)
 class Guided:
     """An unconditional `Denoiser` guided by a code: x0_hat = base + c^2/b grad log q(z | x_t).
 
-    `log_q(x_t, t)` gives log q(z | x_t) of every image, (N,). Its gradient is taken in the precision of x_t; when
-    gradients are enabled it can be differentiated again.
+    `log_q(x_t, t)` gives log q(z | x_t) of every image, (N,). Its gradient is taken in the precision of x_t, also
+    under autocast; when gradients are enabled it can be differentiated again (attention by its plain formula).
     """
 
-    def __init__(self, base: Denoiser, log_q: Callable[[Tensor, Tensor], Tensor]):
+    def __init__(self, base: Denoiser | Given, log_q: Callable[[Tensor, Tensor], Tensor]):
         self.base, self.path, self.log_q = base, base.path, log_q
 
     def guidance(self, x_t: Tensor, t: Tensor) -> Tensor:
         "G_t = grad of log q(z | x_t) with respect to x_t: (N, C, H, W)."
         train = torch.is_grad_enabled()
-        with torch.inference_mode(False), torch.enable_grad():
+        plain = torch.autocast(x_t.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH)
+        with torch.inference_mode(False), torch.enable_grad(), plain[0], plain[1]:
             x = x_t.detach().clone().requires_grad_()
             G = torch.autograd.grad(self.log_q(x, t).sum(), x, create_graph=train)[0]
         return G if train else G.detach()
@@ -131,9 +136,9 @@ for path in (VPCosine(), VPLinear(), VE()):
 #
 # The determinant $\log v_j$ depends on $x_t$ and must be differentiated too. The encoder is *noise-blind*: it is not told the noise level, which it can see. (The encoder of ScoreVAE [@batzolis2023scorevae] is told, and its denoiser is trained beforehand. `time_conditioned=True` gives the first.)
 #
-# **What exactly is bounded?** The bound of [05_bounds](05_bounds.ipynb) holds for *any* function $\hat x_0(x_t,t,z)$, so for any guidance, even one that is not a gradient of a log-density. It bounds $\log p(x)$ of the model that draws $z$ from the prior and walks back from pure noise, in infinitely many stochastic steps of its own estimates. It is not the law of the deterministic sampler, nor of few steps. What a wrong guidance costs is one term of the gap ([07_gaps](07_gaps.ipynb)), the denoiser's: with an exact free denoiser it is $\tfrac12\int c^2\,\mathbb E\|G_\phi-G_t\|^2\,d\log\gamma$.
+# **What exactly is bounded?** The bound of [05_bounds](05_bounds.ipynb) holds for *any* function $\hat x_0(x_t,t,z)$, so for any guidance, even one that is not a gradient of a log-density. It bounds $\log p(x)$ of the model that draws $z$ from the prior and walks back from pure noise, in infinitely many stochastic steps of its own estimates. (Not the law of few or deterministic steps.) What a wrong guidance costs is one term of the gap ([07_gaps](07_gaps.ipynb)), the denoiser's: with an exact free denoiser it is $\tfrac12\int c^2\,\mathbb E\|G_\phi-G_t\|^2\,d\log\gamma$.
 #
-# In the Gaussian world, the clean encoder applied to noisy data is so overconfident that no guidance is better. (It cannot know the noise level: a point in $\mathbb R^4$ does not show it; an image does.) Both bounds are below the exact guidance's by just that integral.
+# In the Gaussian world, the clean encoder applied to noisy data is so overconfident that no guidance is better. (A point in $\mathbb R^4$ does not show the noise level; an image does.) Both bounds are below the exact guidance's by just that integral.
 
 # %%
 path = VPCosine(-4.0)
@@ -188,148 +193,242 @@ finest = lambda beta: 2 * math.acosh(1 / (math.pi * beta))
 test_close(math.pi * 1e-3 * math.cosh(finest(1e-3) / 2), 1, eps=1e-9)
 {"sum over pixels": f"up to log gamma = {finest(1e-3):.1f}", "mean over 64": f"up to log gamma = {finest(64e-3):.1f}"}
 
-
 # %% [markdown]
-# ## What the guidance is free to be
+# ## Annealing and noise levels
 #
-# In the `joint` regime both networks minimise @eq-loss, a fraction $p$ = `p_uncond` of the images without guidance. At a fixed $x_t$ the denoiser's output $\varepsilon_\theta$ then minimises a sum of squares, $(1-p)\,\mathbb E\|\varepsilon-\varepsilon_\theta+c\,G_\phi\|^2+p\,\mathbb E\|\varepsilon-\varepsilon_\theta\|^2$ over $q(\varepsilon,z|x_t)$, whose minimum is the mean of its targets:
-#
-# $$\varepsilon_\theta^*=(1-p)\,\mathbb E[\varepsilon+c\,G_\phi|x_t]+p\,\mathbb E[\varepsilon|x_t]=\mathbb E[\varepsilon|x_t]+(1-p)\,c\;\mathbb E[G_\phi|x_t].$$ {#eq-free}
-#
-# So the "unconditional" denoiser is biased by $(1-p)$ times the mean guidance: it absorbs what the guidance gets wrong *and does not depend on* $z$. What stays in the loss is $p(1-p)\,\|c\,\mathbb E[G_\phi|x_t]\|^2$, nothing for $p=0$. Exact guidance has mean zero, $\int q(z|x_t)\nabla\log q(z|x_t)\,dz=\nabla1=0$, and leaves no bias. In the `pinned` regime the denoiser learns only its own score, and the guidance has to be right by itself.
-#
-# This decides about **rotations of the code**. For Gaussian data and a linear encoder, $G_t=M^\top V^{-1}(z-m)$ with $m,V$ the mean and covariance of $z$ given $x_t$ and $M=\partial m/\partial x_t$. A diagonal encoder $\mathcal N(Wx_t+o,D)$ gives $W^\top D^{-1}(z-Wx_t-o)$.
-#
-# * *Joint*, $p=0$: only the coefficient of $z$ must match. $W=DV^{-1}M$ does it, for any diagonal $D$ and **any rotation of the code**: nothing favours separate axes.
-# * *Pinned*: all of it must match, so $W=M$ and $D=V$; but $V$ is diagonal at all noise levels only if no two axes share a principal component (those of equal variance may rotate).
-#
-# Below: two components of variances $\ell$, codes with $q(z)=\mathcal N(0,I)$ and posterior variance 0.2, rotated by an angle; the best $W,D$ at every noise level, by numerical minimisation. What the pinned guidance loses is the pressure towards separate axes. It comes from the *difference in scale* of the components.
+# Two choices of the training shape the code, and both are plain functions. The weight $\beta$ may *rise*, from $\beta/200$ over the first half of the training: then the code is filled before it has to be economical. (The paper raises it from $5\cdot10^{-6}$ to $10^{-3}$.) And noise levels may be drawn `"uniform"`ly in time, in one `"stratified"` set per batch (the default, low discrepancy), or biased to `"high"` noise with a density proportional to $t$: at high noise the guidance dominates, and coarse structure is coded first ([05_bounds](05_bounds.ipynb)).
 
 # %%
-def rotation_gap(variances, angles, n=40, span=10.0, s=0.2):
-    "Nats lost by the best diagonal guidance, integrated over log gamma, for codes rotated by each of the angles."
-    S, u = torch.diag(f64(*variances)), (torch.arange(n) + 0.5).double() * (2 * span / n) - span
-    turn = torch.stack([angles.cos(), angles.sin(), -angles.sin(), angles.cos()], 1).reshape(-1, 1, 2, 2)
-    A, C = turn @ torch.diag(((1 - s) / f64(*variances)).sqrt()), S + torch.diag_embed((-u).exp()[:, None].expand(n, 2))
-    M = A @ S @ torch.linalg.inv(C)  # of y = x_0 + gamma^-1/2 eps, whose covariance is C
-    V = s * torch.eye(2) + A @ (S - S @ torch.linalg.inv(C) @ S) @ A.mT
-    exact, D = M.mT @ torch.linalg.inv(V), torch.diag(f64(0.3, 2.0))
-    test_close((D @ torch.linalg.solve(V, M)).mT @ torch.linalg.inv(D), exact, eps=1e-9)  # joint: any D will do
-
-    K = torch.eye(2).double().repeat(*M.shape[:2], 1, 1).requires_grad_()  # W = K M
-    logD = V.diagonal(dim1=-2, dim2=-1).log().clone().requires_grad_()
-
-    def gap():  # G - G_phi = of_z (z - M y) + of_y y
-        P = (K @ M).mT * (-logD).exp()[..., None, :]
-        of_z, of_y = exact - P, P @ (M - K @ M)
-        energy = (of_z @ V @ of_z.mT + of_y @ C @ of_y.mT).diagonal(dim1=-2, dim2=-1).sum(-1)
-        return ((-u).exp() * energy / 2).sum(1) * (2 * span / n)
-
-    def closure():
-        opt.zero_grad()
-        gap().sum().backward()
-        return gap().sum()
-
-    opt = torch.optim.LBFGS([K, logD], max_iter=200, history_size=20, line_search_fn="strong_wolfe")
-    opt.step(closure)
-    return gap().detach()
+#| exports
+ANNEALS = ("constant", "linear", "cosine", "loglinear")
 
 
-angles = torch.linspace(0, math.pi / 2, 13, dtype=torch.float64)
-fig, ax = plt.subplots()
-for variances, style in [((3.0, 0.1), "o-"), ((3.0, 1.0), "s--"), ((1.0, 1.0), "^-.")]:
-    nats = rotation_gap(variances, angles)
-    assert nats[[0, -1]].max() < 1e-4 and (nats[6] > 0.01) == (variances[0] != variances[1])
-    ax.plot(angles.rad2deg(), nats, style, label=f"pinned, variances {variances[0]:g} and {variances[1]:g}")
-ax.axhline(0, color="k", lw=1, label="joint, $p=0$, any variances")
-ax.set(xlabel="rotation of the code (degrees)", ylabel="loss (nats)", title="Only a pinned denoiser minds a rotation")
-ax.set_ylim(-0.002, 0.05)
+def annealed(weight: float, how: str, progress: float) -> float:
+    "`weight` at a share `progress` in [0, 1] of the training: from weight / 200 to `weight` over the first half."
+    require_choice(how, "anneal", ANNEALS)
+    done = min(1.0, 2 * progress)
+    if how == "loglinear": return weight * 200 ** (done - 1)
+    share = {"constant": 1.0, "linear": done, "cosine": (1 - math.cos(math.pi * done)) / 2}[how]
+    return weight * (1 + 199 * share) / 200
+
+
+# %%
+fig, ax = plt.subplots(figsize=(6, 2.4))
+done = [i / 100 for i in range(101)]
+for how, style in zip(ANNEALS, ["-", "--", "-.", ":"], strict=True):
+    ax.plot(done, [annealed(1e-3, how, v) for v in done], style, label=how)
+    test_close(annealed(1e-3, how, 1.0), 1e-3)
+test_close([annealed(1e-3, how, 0.25) for how in ANNEALS], [1e-3, 5.025e-4, 5.025e-4, 1e-3 / 200**0.5], eps=1e-9)
+ax.set(xlabel="share of the training", ylabel=r"weight $\beta$ of the rate", yscale="log")
 ax.legend(ncols=2);
-
-# %% [markdown]
-# And @eq-free, with the clean encoder as a wrong guidance. The best *linear* free denoiser solves a regression, whose moments are exact here, and it must be $\mathbb E[\varepsilon|x_t]$ plus $(1-p)\,c$ times the mean guidance.
-
-# %%
-t, p, w = path.t_of_gamma(1.0), 0.3, torch.eye(10, dtype=torch.float64)
-x0, eps, z = (v - v0 for v, v0 in zip(world.draw(w), world.draw(0 * w), strict=True))  # rows: responses to each source
-centred = GaussianWorld(0 * world.mu, Sigma, A, 0 * world.offset, world.Psi)
-x_t, c = path.mix(x0, eps, t), path.coefs(t).c
-linear = lambda x_t, z: (z - centred.encode(x_t)) @ torch.linalg.solve(world.Psi, world.A)
-regress = lambda y: torch.linalg.solve(x_t.T @ x_t, x_t.T @ y)  # of targets on x_t
-guided = eps + c * linear(x_t, z)
-best = regress((1 - p) * guided + p * eps)
-point = torch.randn(5, 4, generator=g, dtype=torch.float64)
-m = centred.code_given_noisy(path, point, t)[0]
-free = (point - path.coefs(t).b * denoiser(centred.data, path)(point, t)) / c
-test_close(point @ best, free + (1 - p) * c * linear(point, m), eps=1e-9)
-assert (c * linear(point, m)).abs().max() > 0.5
-
-cost = lambda y, B: (y - x_t @ B).square().sum()
-apart = (1 - p) * cost(guided, regress(guided)) + p * cost(eps, regress(eps))  # two denoisers, one for each target
-mean_guidance = x_t @ regress(c * linear(x_t, z))
-stays = (1 - p) * cost(guided, best) + p * cost(eps, best) - apart
-test_close(stays, p * (1 - p) * mean_guidance.square().sum(), eps=1e-9)
 
 # %% [markdown]
 # ## The model
 #
 # The default path is VP-cosine and ends at $\log\gamma=-\log5d$ for images of $d$ values: the mismatch with $\mathcal N(0,I)$ then costs about a tenth of a nat (`start_kl`), and nothing is spent on learning guidance from noise in which no image is left.
+#
+# Three **regimes** differ in what the denoiser learns:
+#
+# * `joint`: both networks minimise @eq-loss, a fraction `p_uncond` of the images without guidance;
+# * `pinned`: the denoiser learns its own unguided score only, the encoder through the guidance;
+# * `frozen`: a given denoiser never changes; only the encoder learns.
+#
+# The denoiser is a U-Net of this library, or any that is given ([08_foreign](08_foreign.ipynb)), and so is the encoder. A given denoiser brings its path; on a table of noise levels, training stops at the table's cleanest entry.
 
 # %%
 #| exports
-REGIMES = ("joint", "pinned")
+REGIMES = ("joint", "pinned", "frozen")
 
 
 class SAMI(Autoencoder):
     """Score-based Autoencoder for Multiscale Inference (Lyo, Simoncelli, Savin 2025): an encoder guides a free score.
 
-    `regime` "joint" (both networks on the guided loss, a fraction `p_uncond` of it unguided) or "pinned" (the denoiser
-    learns its own score only). `kl_weight` is beta against the pixel-summed error. Images (C, H, W) of `shape`,
-    codes of `z_dim` axes with standard deviations above `std_floor`; `time_conditioned` tells the encoder log gamma.
+    `regime` "joint", "pinned" or "frozen" (which needs a trained `denoiser`); `p_uncond`: unguided share in "joint".
+    `kl_weight` is beta against the pixel-summed error, annealed as `anneal` says; `noise` levels: "stratified",
+    "uniform" or "high". Images (C, H, W) of `shape`, codes of `z_dim` axes with standard deviations above `std_floor`;
+    `time_conditioned` tells the encoder log gamma ("gated": and fades it out in noise). `denoiser`: any callable
+    (x_t, t) -> x0_hat with its `path`, or what `from_diffusers` gives; `encoder`: a module, images (and
+    levels) to (N, 2 z_dim): means, raw deviations.
     """
 
     def __init__(self, shape: Sequence[int], z_dim: int, *, width: int = 32, encoder_width: int | None = None,
-                 path: Path | None = None, regime: str = "joint", p_uncond: float = 0.1, kl_weight: float = 1e-3,
-                 weighting: str = "simple", time_conditioned: bool = False, std_floor: float = 5e-2,
-                 gamma_max: float | None = None):  # fmt: skip
+                 path: Path | None = None, denoiser: Callable | None = None, encoder: nn.Module | None = None,
+                 regime: str = "joint", p_uncond: float = 0.1, kl_weight: float = 1e-3, anneal: str = "constant",
+                 weighting: str = "simple", noise: str = "stratified", time_conditioned: bool | str = False,
+                 std_floor: float = 5e-2, gamma_max: float | None = None):  # fmt: skip
+        given = None if denoiser is None else as_given(denoiser, path)
         path = VPCosine(-math.log(5 * math.prod(check_shape(shape)))) if path is None else path
+        path = given.path if given else path
+        if gamma_max is None and isinstance(path, Discrete): gamma_max = float(path.gamma(1 / path.N))
         super().__init__(shape, z_dim, path, weighting=weighting, kl_weight=kl_weight, gamma_max=gamma_max)
         require(not isinstance(path, Pinned), "path", path, "an unpinned path")
         require_choice(regime, "regime", REGIMES)
-        require_choice(time_conditioned, "time_conditioned", (False, True))
+        require_choice(time_conditioned, "time_conditioned", (False, True, "gated"))
         self.regime, self.p_uncond = regime, require_number(p_uncond, "p_uncond", 0, 1)
-        self.std_floor = require_number(std_floor, "std_floor", 0, above=True)
-        self.time_conditioned = time_conditioned
-        width, small = check_widths(width, encoder_width)
-        self.net = UNet(self.shape, width)
-        self.encoder_net = HalfUNet(self.shape, 2 * z_dim, small, levels=time_conditioned)
+        self.std_floor, self.anneal = require_number(std_floor, "std_floor", 0, above=True), anneal
+        annealed(kl_weight, anneal, 0.0)
+        self.time_conditioned, self.noise, self.watched = time_conditioned, noise, {}
+        self._networks(given, encoder, *check_widths(width, encoder_width))
+        self.draw_times(1, torch.Generator())
 
-    def codes(self, x: Tensor, level: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        "Mean and standard deviation (N, z_dim) of q(z | x) for clean or, with `level` = log gamma (N,), noisy images."
-        level = x.new_full((len(x),), self.span[1]) if level is None else level
-        mean, raw = self.encoder_net(x, level if self.time_conditioned else None).chunk(2, 1)
-        return mean, softplus(raw) + self.std_floor
+    @property
+    def rate_weight(self) -> float: return annealed(self.kl_weight, self.anneal, self.progress)
 
-    def denoiser(self, z: Tensor, xT: None = None) -> Guided:
+    def denoiser(self, z: Tensor, xT: None = None, axes: Sequence[int] | None = None) -> Guided:
+        "The guided estimate for codes (N, z_dim); `axes`: guided by these axes of the code only."
         require(z.ndim == 2 and z.shape[1] == self.z_dim, "z", z, f"codes (N, {self.z_dim})")
+        chosen = list(range(self.z_dim) if axes is None else axes)
+        require(all(j in range(self.z_dim) for j in chosen), "axes", axes, f"axes of a code of {self.z_dim}")
 
         def log_q(x_t, t):
             require(len(x_t) == len(z), "x_t", x_t, f"{len(z)} noisy images, one for each code")
             mean, std = self.codes(x_t, self.path.gamma(t).log().clamp(*self.span).expand(len(x_t)).to(x_t))
-            return torch.distributions.Normal(mean, std, validate_args=False).log_prob(z).sum(1)
+            least = float(std.detach().min())  # (NaN is the training's to report)
+            require(not least <= 0, "encoder", f"a deviation of {least:.3g}", "positive deviations")
+            return torch.distributions.Normal(mean, std, validate_args=False).log_prob(z)[:, chosen].sum(1)
 
-        return Guided(Denoiser(self.path, self.net, "edm", self.stats, span=self.span), log_q)
+        return Guided(self.base(), log_q)
 
-    def squared_error(self, D: Guided, x: Tensor, eps: Tensor, t: Tensor, xT: None, g: torch.Generator) -> Tensor:
-        "||eps - eps_hat||^2, (N,); in the pinned regime the free error and the guided one, each for its own network."
-        free, shift = D.base.residual(x, eps, t), D.shift(x, eps, t)
-        if self.regime == "pinned": return sqnorm(free) + sqnorm(free.detach() - shift)
-        guided = torch.rand(len(x), generator=g, device=x.device) >= self.p_uncond
-        return sqnorm(free - bcast(guided.to(x), x) * shift)
+    def loss(self, x: Tensor, g: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        "The training loss, and its parts with what is `watched`: free and guided error, guidance, pin."
+        total, parts = super().loss(x, g)
+        return total, parts | self.watched
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if self.regime == "frozen": self.net.eval()
+        return self
 
 
 # %% [markdown]
-# **Who learns from what**: in the pinned regime the denoiser's gradient must be that of its own score matching alone, whatever the encoder does; in the joint regime it is not.
+# What is given is tried once, on an empty image, so that a misfit is found before the training. A frozen denoiser is the caller's own network, not a copy, with its gradients switched off.
+
+# %%
+#| exports
+def _tried(net: nn.Module, name: str, shape: tuple[int, ...], call: Callable) -> None:
+    "`ValueError` unless `net`, an argument called `name`, takes images of `shape`: `call(image)` is tried on zeros."
+    like = next(net.parameters(), torch.zeros(()))
+    try:
+        with torch.no_grad(): call(torch.zeros(1, *shape, device=like.device))
+    except (RuntimeError, TypeError, IndexError) as e:
+        got = f"{type(e).__name__}: {str(e)[:200]}"
+        raise ValueError(f"{name}: expected one for images of shape {shape}, got {got}") from e
+
+
+@patch
+def _networks(self: SAMI, given: Given | None, encoder: nn.Module | None, width: int, small: int) -> None:
+    "Build the networks, or take the given ones."
+    require(given or self.regime != "frozen", "denoiser", given, "a trained denoiser, for the frozen regime")
+    if given:
+        half = torch.tensor(self.path.T / 2)
+        _tried(given, "denoiser", self.shape, lambda x: given(x, half))
+        self.config["denoiser"] = given.spec
+    self.net = given or UNet(self.shape, width)
+    if self.regime == "frozen": self.net.eval().requires_grad_(False)
+    if encoder is None: encoder = HalfUNet(self.shape, 2 * self.z_dim, small, levels=bool(self.time_conditioned))
+    else: self.config["encoder"] = {"given": type(encoder).__name__}
+    require(isinstance(encoder, nn.Module), "encoder", encoder, "a module, as in load(folder, encoder=...)")
+    self.encoder_net = encoder
+    _tried(encoder, "encoder", self.shape, lambda x: self.codes(x.to(next(encoder.parameters(), x))))
+
+
+@patch
+def save(self: SAMI, folder) -> None:
+    "As every model. The weights of a given denoiser are saved too, so it must be a module: `ValueError` if not."
+    kept = not isinstance(self.net, Given) or self.net.network is not None
+    require(kept, "denoiser", "a function", "a module: the weights of a plain function cannot be saved")
+    Autoencoder.save(self, folder)
+
+
+# %% [markdown]
+# An encoder that is told the level can be `"gated"`: its outputs are faded, by the Wiener factor $\gamma m/(1+\gamma m)$ of pixels with mean square $m$, into those of $\mathcal N(0,I)$, which is exact where no image is left. It then does not have to learn first to be silent there.
+#
+# Errors with and without guidance, *on the same noise*, are there in every step, and are kept for the training's history: `free` and `guided`, $\tfrac12\|\varepsilon-\hat\varepsilon\|^2$ without and with guidance; `guidance`, $\tfrac12\|c\,G\|^2$, the rate at which information comes in per unit of $\log\gamma$ if the guidance is exact ([07_gaps](07_gaps.ipynb)); and `pin`, the correlation of $c\,G$ with the free estimate $\hat\varepsilon_{\mathrm{free}}$. Exact guidance has mean zero at every $x_t$, so it is uncorrelated with every function of $x_t$: a `pin` far from 0 says that it is not exact.
+
+# %%
+#| exports
+@patch
+def base(self: SAMI) -> Denoiser | Given:
+    "The unconditional denoiser, (x_t, t) -> x0_hat."
+    if isinstance(self.net, Given): return self.net
+    return Denoiser(self.path, self.net, "edm", self.stats, span=self.span)
+
+
+@patch
+def draw_times(self: SAMI, n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
+    "Times (n,) and weights w (n,) for a training batch, as `noise` says."
+    ends = self.gamma_min, self.gamma_max, self.stats
+    return noise_levels(self.path, n, self.weighting, g, *ends, self.noise)
+
+
+@patch
+def codes(self: SAMI, x: Tensor, level: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    "Mean and standard deviation (N, z_dim) of q(z | x) for clean or, with `level` = log gamma (N,), noisy images."
+    level = x.new_full((len(x),), self.span[1]) if level is None else level
+    out = self.encoder_net(x, level) if self.time_conditioned else self.encoder_net(x)
+    fits = isinstance(out, Tensor) and out.ndim == 2 and out.shape[1] == 2 * self.z_dim and out.shape[0] == x.shape[0]
+    require(fits, "encoder", out, f"an output of shape (N, {2 * self.z_dim})")
+    mean, raw = out.chunk(2, 1)
+    if self.time_conditioned == "gated":
+        g = (level.exp() * self.moments[0] / (1 + level.exp() * self.moments[0]))[:, None]
+        mean, raw = g * mean, g * raw + (1 - g) * math.log(math.expm1(1 - min(self.std_floor, 0.5)))
+    return mean, softplus(raw) + self.std_floor
+
+
+@patch
+def squared_error(self: SAMI, D: Guided, x: Tensor, eps: Tensor, t: Tensor, xT: None, g: torch.Generator) -> Tensor:
+    "||eps - eps_hat||^2, (N,); in the pinned regime the free error and the guided one, each for its own network."
+    learns = torch.is_grad_enabled() and self.regime != "frozen"
+    with torch.set_grad_enabled(learns): free = D.base.residual(x, eps, t)
+    shift = D.shift(x, eps, t)
+    with torch.no_grad():
+        halves = {"free": free, "guided": free - shift, "guidance": shift}
+        self.watched = {k: sqnorm(v).mean() / 2 for k, v in halves.items()}
+        self.watched["pin"] = torch.cosine_similarity(shift.flatten(), (free + eps).flatten(), 0)
+    if self.regime == "pinned": return sqnorm(free) + sqnorm(free.detach() - shift)
+    if self.regime == "frozen": return sqnorm(free - shift)
+    guided = torch.rand(len(x), generator=g, device=x.device) >= self.p_uncond
+    return sqnorm(free - bcast(guided.to(x), x) * shift)
+
+
+# %% [markdown]
+# What $\beta$ costs at each noise level, @eq-beta for any path, weighting and density of levels. The check counts: of many levels drawn as in training, the mean weight that falls into a bin of $u$, per unit of $u$, is $p(u)\,w(u)$.
+
+# %%
+#| exports
+@patch
+def beta_eff(self: SAMI, u: Tensor) -> Tensor:
+    "What a nat of rate costs in nats of the bound at u = log gamma, kl_weight / (p(u) w(u)); infinite where p = 0."
+    u, beta = as_time(u), as_time(self.kl_weight)
+    inside = (u >= math.log(self.gamma_min)) & (u <= math.log(self.gamma_max))
+    if self.weighting == "elbo": return torch.where(inside, beta, math.inf)
+    t = self.path.t_of_gamma(u.exp())
+    low, high = (float(self.path.t_of_gamma(v)) for v in (self.gamma_max, self.gamma_min))
+    p = -self.path.gamma(t) / self.path.dgamma(t) / (high - low)
+    if self.noise == "high": p = 2 * p * (t - low) / (high - low)
+    edm = self.weighting == "edm"
+    w = 2 / (self.path.gamma(t) * scalings("edm", self.path.coefs(t), self.stats).out ** 2) if edm else 2.0
+    return torch.where(inside, beta / (p * w), math.inf)
+
+
+# %%
+edges = torch.linspace(-4, 8, 25, dtype=torch.float64)
+u, prices = (edges[1:] + edges[:-1]) / 2, {}
+for weighting, noise in [("simple", "stratified"), ("simple", "high"), ("edm", "stratified"), ("elbo", "stratified")]:
+    model = SAMI((1, 8, 8), 2, width=8, weighting=weighting, noise=noise)
+    t, w = model.draw_times(400_000, rng(0))
+    height = torch.histogram(model.path.gamma(t).log(), edges, weight=w / len(t)).hist / (edges[1] - edges[0])
+    test_close(model.beta_eff(u) * height / model.kl_weight, torch.ones_like(u), eps=0.03)
+    prices[f"{weighting}, {noise}"] = model.beta_eff(u)
+fig, ax = plt.subplots()
+for (name, price), style in zip(prices.items(), ["-", "--", "-.", ":"], strict=True):
+    ax.plot(u, price, style, label=name)
+ax.axhline(1, color="0.4", lw=1)
+ax.set(xlabel=r"$u=\log\gamma$", ylabel=r"$\beta_{\mathrm{eff}}(u)$", yscale="log", title=r"What $\beta=10^{-3}$ means")
+ax.legend(ncols=2);
+
+# %% [markdown]
+# **Who learns from what**: in the pinned regime the denoiser's gradient must be that of its own score matching alone, whatever the encoder does; in the joint regime it is not. And a frozen denoiser must stay the same, bit for bit, while the encoder changes: here a U-Net of ours, and a plain function.
 
 # %%
 images = torch.tensor(load_digits().images / 8 - 1, dtype=torch.float32)[:, None]
@@ -350,8 +449,36 @@ def net_gradient(model, scale):
 for regime, same in [("pinned", True), ("joint", False)]:
     model = SAMI((1, 8, 8), 4, width=8, regime=regime)
     assert torch.equal(net_gradient(model, 1.0), net_gradient(model, 2.0)) is same
+
+own = SAMI((1, 8, 8), 4, width=8, regime="pinned").base()
+exact = lambda x, t: denoiser(world.data, path)(x.flatten(1), t).reshape(x.shape)
+for shape, given, batch in [((1, 8, 8), own, images[:64]), ((4, 1, 1), exact, world.data.sample(64, seed=0))]:
+    model = SAMI(shape, 3, denoiser=given, path=None if given is own else path, regime="frozen").train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    opt = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    for _ in range(3):
+        loss, parts = model.loss(batch.float().reshape(-1, *shape).clamp(-1, 1), rng(0))
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+    after = model.state_dict()
+    same = {k for k, v in before.items() if torch.equal(v, after[k])}
+    assert all(k in same for k in before if k.startswith("net.")) and not model.net.training
+    assert not any(k in same for k in before if k.startswith("encoder_net.head"))
+model = SAMI((1, 8, 8), 4, width=8)
 with expect_fail(ValueError, contains="z: expected codes (N, 4)"): model.denoiser(torch.ones(16, 3))
-with expect_fail(ValueError, contains="x_t: expected 2 noisy images"): model.denoiser(torch.ones(2, 4))(images[:3], t)
+for name, kw in {
+    "denoiser: expected a trained denoiser": {"regime": "frozen"},
+    "denoiser: expected estimates of shape (1, 1, 8, 8)": {"denoiser": lambda x, t: x[:, 0], "path": path},
+    "denoiser: expected one for images of shape (1, 8, 8)": {"denoiser": SAMI((3, 8, 8), 2, width=8).base()},
+    "path: expected the unpinned path": {"denoiser": lambda x, t: x},
+    "encoder: expected an output of shape (N, 8)": {"encoder": torch.nn.Flatten()},
+    "noise: expected one of": {"noise": "low"},
+    "anneal: expected one of": {"anneal": "fast"},
+}.items():
+    with expect_fail(ValueError, contains=name): SAMI((1, 8, 8), 4, width=8, **kw)
+with expect_fail(ValueError, contains="x_t: expected 2 noisy images"):
+    model.denoiser(torch.ones(2, 4))(images[:3], f64(0.5)[0])
 
 # %% [markdown]
 # **The loss is the bound's.** With the same draws, the loss must be the bound's integrand plus the rate, both computed by hand from the pieces: noisy images, the two networks through @eq-guided and @eq-logq, $\tfrac12(u_{\max}-u_{\min})\,\gamma\,\|x_0-\hat x_0\|^2$, and the library's divergence.
@@ -379,7 +506,7 @@ f"{loss:.3f} nats = denoising {denoising:.3f} + rate {rate:.3f}"
 # %% [markdown]
 # ## On digits, briefly
 #
-# A hundred and fifty steps on 8×8 digits, enough to see guidance at work. Each step draws noise levels stratified over the batch, and differentiates through the guidance; gradients are clipped, because guidance scales with $1/v$ and can spike.
+# A hundred and fifty steps on 8×8 digits. Gradients are clipped: guidance scales with $1/v$ and can spike.
 
 # %%
 #| hide
@@ -402,7 +529,7 @@ assert last[0] < 0.7 * first[0]
 {k: f"{a:.2f}, then {b:.2f}" for k, a, b in zip(("denoising", "rate (nats)"), first, last, strict=True)}
 
 # %% [markdown]
-# What the code contributes: the same noise denoised without and with guidance, at $\log\gamma\approx-1.5$, where the image can hardly be seen. Guided by *another* image's code, the estimate turns towards that image.
+# The same noise denoised without and with guidance, at $\log\gamma\approx-1.5$. Guided by *another* image's code, the estimate turns towards that image.
 
 # %%
 test = images[1500:1700]
@@ -432,9 +559,9 @@ fig.suptitle(rf"Guidance at $\log\gamma\approx{model.path.gamma(t[0]).log():.1f}
 # |---|---|---|
 # | noise | 1000 discrete steps, cosine | continuous cosine path, ended at $-\log5d$ |
 # | weights of the bound | derived, dropped in training | the same (`simple`), or kept (`elbo`) |
-# | $\beta$ | raised in the course of training | constant |
+# | $\beta$ | raised in the course of training | constant, or raised (`anneal`) |
 # | denoiser, trained jointly | not known to us whether pinned | `p_uncond`, or `regime="pinned"` |
-# | denoiser, pre-trained | frozen; high noise levels oversampled | freeze `net` before training |
+# | denoiser, pre-trained | frozen; high noise levels oversampled | `regime="frozen"`; `noise="high"` |
 # | network's output | the noise | preconditioned ([03_scores](03_scores.ipynb)) |
 # | samples | $z\sim\mathcal N(0,I)$, ancestral | $z$ from the fitted prior ([12_priors](12_priors.ipynb)), any sampler |
 #
@@ -442,6 +569,6 @@ fig.suptitle(rf"Guidance at $\log\gamma\approx{model.path.gamma(t[0]).log():.1f}
 #
 # * **A rate weight in the wrong units.** $\beta$ is against the *sum* over pixels.
 # * **Leaving out $\log v$** in @eq-logq: the guidance is then not the gradient of a log-density, and the estimate is biased wherever the encoder's confidence changes.
-# * **Expecting separate axes from joint training** with a free denoiser. See the rotations above.
+# * **Expecting separate axes from joint training** with a free denoiser ([31_why_sami_disentangles](31_why_sami_disentangles.ipynb)).
 # * **`torch.no_grad` around sampling** would kill the guidance; it is switched on again inside. A variance near zero makes it explode, hence the floor.
 # * **VE paths.** A noise-blind encoder cannot take inputs whose scale runs to 80. Use VP; telling it the level does not change its input's scale.

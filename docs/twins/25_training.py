@@ -261,6 +261,7 @@ class _Run:
 @patch
 def step(self: _Run, index: Tensor, spent: float) -> None:
     "One step on the batch `index` when a share `spent` of the budget is spent."
+    self.model.progress = min(spent, 1.0)
     self.opt.zero_grad(set_to_none=True)
     parts = self.losses(index, backward=True)
     norm = torch.nn.utils.clip_grad_norm_(self.params, self.record["clip"])
@@ -434,6 +435,7 @@ def _settle(run: _Run, store: RunFolder | None) -> Fit:
     "Averaged weights in place, prior fitted, everything recorded."
     run.log()
     run.ema.copy_to(run.model)
+    run.model.progress = 1.0
     run.model.eval().finish(run.feed.some())
     run.describe()
     if run.board is not None: run.board.close()

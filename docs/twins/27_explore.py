@@ -27,6 +27,7 @@ from torch import Tensor
 
 from scoreae.autoencoder import Autoencoder, write_atomic
 from scoreae.core import check_images, require, require_int, require_number
+from scoreae.semantics import Axes
 from scoreae.evaluation import columns
 from scoreae.training import Fit
 
@@ -128,6 +129,36 @@ test_eq(list(rows), ["axis 0", "axis 1", "axis 2"])
 length = (rows["axis 0"][-1] - rows["axis 0"][0]).norm()
 test_close(length, 0.2 * model.prior.std[0], eps=0.05)
 plot_rows(traverse(model, x_test[3]), "PCA: the three axes that change a digit most")
+
+
+# %% [markdown]
+# SAMI's axes say more about themselves: how many nats each carries at which noise level ([45_semantics](45_semantics.ipynb)). `plot_axes` draws the highest ranked of them, and the cross term between axes, which should be small.
+
+# %%
+#| exports
+def plot_axes(found: Axes, top: int = 8, title: str = "Nats per axis and noise level") -> Plot:
+    "The `top` axes of a ranking by `semantics.axes`, as areas over log gamma, and the cross term."
+    n, step = require_int(top, "top"), float(found.u[1] - found.u[0])
+    styles = [(colour, line) for line in ("-", "--", ":") for colour in range(7)]
+    with matplotlib.style.context("scoreae.paper"):
+        fig = Plot(figsize=(6, 3))
+        ax = fig.subplots()
+        for row, (colour, line) in zip(found.table[:n], styles, strict=False):
+            name, y = f"axis {row['axis']}: {row['nats']:.2f}", found.density[row["axis"]]
+            ax.plot(found.u, y, line, color=f"C{colour}", label=name)
+        ax.plot(found.u, found.cross, "-.", color="0.5", lw=1, label=f"cross: {float(found.cross.sum()) * step:.2f}")
+        ax.set(xlabel=r"$\log\gamma$", ylabel="nats per unit", title=title)
+        ax.legend(title="nats", fontsize=8)
+    return fig
+
+
+# %%
+u = torch.linspace(-8, 8, 33)
+bumps = torch.stack([torch.exp(-((u - m) ** 2) / 4) for m in (-2.0, 0.0, 3.0)])
+table = [{"axis": j, "nats": float(bumps[j].sum() * 0.5)} for j in range(3)]
+fig = plot_axes(Axes(table, u, bumps, 0.02 * torch.ones(33)), top=2, title="An invented ranking")
+test_eq([line.get_label() for line in fig.axes[0].lines], ["axis 0: 3.54", "axis 1: 3.54", "cross: 0.33"])
+fig
 
 
 # %% [markdown]

@@ -1,0 +1,141 @@
+# %% [markdown]
+# # A frozen denoiser
+#
+# > A DDPM trained by diffusers, saved, loaded and never changed; an encoder that learns to guide it gives images codes.
+
+# %% [markdown]
+# A diffusion model has learned what images look like, but it has no code for an image. SAMI's decoder is a guided denoiser ([13_sami](13_sami.ipynb)), so a denoiser that exists can be kept as it is, and only an encoder is trained. This page does it from end to end with a model that is not ours: a small DDPM, trained on digits with diffusers' own classes, saved as a pipeline, loaded, frozen. First the steps, small enough to run here; then the stored results of a longer run.
+
+# %%
+#| hide
+import json
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers.utils.logging import disable_progress_bar
+from fastcore.test import expect_fail, test_close, test_eq
+from torch.nn.functional import mse_loss
+
+from scoreae import data
+from scoreae.core import rng
+from scoreae.semantics import watch
+from scoreae.foreign import from_diffusers
+from scoreae.sami import SAMI
+from scoreae.training import fit
+from scoreae.zoo import load
+
+# %%
+#| hide
+plt.style.use("scoreae.paper")
+disable_progress_bar()
+
+# %% [markdown]
+# ## A DDPM of somebody else
+#
+# This cell has nothing to do with the library: it is how one trains a DDPM with diffusers [@ho2020ddpm], here for 150 steps, which is enough to see something.
+
+# %%
+x, test = data.digits(), data.digits("test")
+torch.manual_seed(0)
+unet = UNet2DModel(sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8, 16),
+                   down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"),
+                   norm_num_groups=4)  # fmt: skip
+scheduler, g = DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2"), rng(0)
+opt = torch.optim.AdamW(unet.parameters(), lr=4e-3)
+for _ in range(150):
+    batch, t = x[torch.randint(len(x), (32,), generator=g)], torch.randint(1000, (32,), generator=g)
+    eps = torch.randn(batch.shape, generator=g)
+    loss = mse_loss(unet(scheduler.add_noise(batch, eps, t), t).sample, eps)
+    opt.zero_grad()
+    loss.backward()
+    opt.step()
+folder = tempfile.TemporaryDirectory()
+DDPMPipeline(unet.eval(), scheduler).save_pretrained(f"{folder.name}/ddpm")
+sorted(p.name for p in Path(folder.name, "ddpm").iterdir())
+
+# %% [markdown]
+# ## Load, freeze, extract
+#
+# `from_diffusers` reads the folder: the network, what it predicts, and the table of noise levels, which becomes a path ([08_foreign](08_foreign.ipynb)). `regime="frozen"` trains the encoder alone. Its loss needs the denoiser's answer but no gradient through it, which makes a step cheaper than one of joint training.
+
+# %%
+given = from_diffusers(f"{folder.name}/ddpm")
+before = {k: v.clone() for k, v in given.state_dict().items()}
+torch.manual_seed(0)
+model = SAMI((1, 8, 8), z_dim=8, denoiser=given, regime="frozen", encoder_width=8, time_conditioned="gated")
+record = fit(model, x, steps=15, batch_size=64, lr=4e-3, ema=0.9, log_every=5, progress=False)
+assert all(torch.equal(v, given.state_dict()[k]) for k, v in before.items())  # not one bit of the DDPM has changed
+last = record.history[-1]
+test_eq(model.encode(test).shape, (len(test), 8))
+learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+{"trained parameters": learned, "frozen": sum(p.numel() for p in given.parameters()),
+ **{k: round(last[k], 2) for k in ("free", "guided")}}  # fmt: skip
+
+# %% [markdown]
+# The whole model is saved, the DDPM's weights with it, and needs nothing else to be loaded. A denoiser that is a plain function has no weights to save, and `save` says so.
+
+# %%
+model.save(f"{folder.name}/sami")
+again = load(f"{folder.name}/sami")
+test_eq(again.decode(again.encode(test[:4]), steps=4), model.decode(model.encode(test[:4]), steps=4))
+plain = SAMI((1, 8, 8), 8, width=8, denoiser=lambda x_t, t: 0 * x_t, path=given.path, regime="frozen")
+with expect_fail(ValueError, contains="denoiser: expected a module"): plain.save(f"{folder.name}/plain")
+with expect_fail(ValueError, contains="denoiser: expected one for images of shape (3, 8, 8)"):
+    SAMI((3, 8, 8), 8, width=8, denoiser=given, regime="frozen")
+folder.cleanup()
+
+# %% [markdown]
+# ## A longer run
+#
+# `python bench/frozen.py` does the same with a larger DDPM, and extracts codes of eight numbers in a tenth of its steps. What a code knows is measured by a linear probe for the digit ([26_evaluation](26_evaluation.ipynb)) on held-out images; beside it a random encoder of the library, and PCA. One seed.
+
+# %%
+stored = json.loads(Path("../bench/frozen.json").read_text())
+rows = {r["code"]: r for r in stored["rows"]}
+assert all(r["steps"] <= 0.1 * stored["DDPM"]["steps"] for r in rows.values())
+names = list(rows)
+fig, ax = plt.subplots(figsize=(6, 2.4))
+right, error = ([rows[k][v] for k in names] for v in ("accuracy (%)", "stderr"))
+ax.barh(names, right, xerr=error, color="C0", height=0.6)
+ax.invert_yaxis()
+ax.set(xlabel="linear probe: held-out digits right (%)", xlim=(50, 100))
+ax.set_title(f"Eight numbers from a frozen DDPM of {stored['DDPM']['steps']} steps");
+
+# %%
+levels = stored["gain by level"]
+total = {k: {q: sum(v[q]) * (v["u"][1] - v["u"][0]) for q in ("gain", "energy")} for k, v in levels.items()}
+test_close(total["gated"]["gain"], 13.5, eps=0.1)
+test_close(total["gated"]["energy"], 13.2, eps=0.1)
+assert all(abs(total[k]["gain"]) < 0.1 for k in ("noise-blind", "told the level"))
+fig, ax = plt.subplots(figsize=(6, 2.6))
+for (name, v), style in zip(levels.items(), ["o-", "s--", "^-.", "d:"], strict=True):
+    ax.plot(v["u"], v["gain"], style, label=name, ms=4)
+ax.axhline(0, color="0.4", lw=1)
+ax.set(xlabel=r"$\log\gamma$", ylabel="gain (nats per unit)", title="Where the guidance helps, on held-out images")
+ax.legend()
+[{k: r[k] for k in ("code", "accuracy (%)", "stderr", "steps", "CPU seconds")} for r in stored["rows"]]
+
+# %% [markdown]
+# What it says. *Gated*, the guidance takes 13.5 nats off the error in 200 steps, and its energy is 13.2: nearly exact ([45_semantics](45_semantics.ipynb)). An encoder that is not gated, told the level or not, gains nothing in that time. Its random features respond to pure noise as much as to images, so it starts with guidance that does harm (below), which the training first takes away. Gating is what makes a tenth of the steps enough.
+#
+# The probe tells another story. All trained codes lie between a random encoder and PCA, also those that have learned nothing: on 8×8 digits a linear probe of eight random features is already right in most cases, and eight principal components are hard to beat. The gated code is spent where the gain is largest, at $\log\gamma$ from 0 to 6, on how strokes look in detail. Biasing the training to high noise, with a larger $\beta$, moves the gain to coarser levels and gives up half of it; here it does not help the probe.
+
+# %%
+harm = {}
+for told in (False, True, "gated"):
+    torch.manual_seed(0)
+    fresh = SAMI((1, 8, 8), 8, denoiser=given, regime="frozen", encoder_width=16, time_conditioned=told).eval()
+    start = watch(fresh, test[:200], n=10)
+    harm[told] = float((start["gain"] * (start["u"][1] - start["u"][0])).sum())
+assert harm[False] < -3 and harm[True] < -3 and abs(harm["gated"]) < 0.5
+{f"untrained, time_conditioned={k}": f"gain {v:.2f} nats" for k, v in harm.items()}
+
+# %% [markdown]
+# ## What can go wrong
+#
+# * **Trusting the probe.** An encoder that guides nothing can still be probed with success. Look at the gain first; `guided` and `free` in the history show it during training.
+# * **A denoiser in training mode.** Dropout would make the free estimate random. SAMI keeps a frozen denoiser in evaluation mode, also while it trains.
+# * **Another data set.** The frozen denoiser's errors on images that it does not know become the encoder's task.
