@@ -24,7 +24,8 @@ MOTIONS = ("move", "rotate", "scale", "fade")
 SIDE = {"shapes": 0.35, "digits": 0.5, "clothes": 0.5}
 COARSE = {"time_conditioned": True, "weighting": "elbo", "gamma_max": math.exp(3), "kl_weight": 0.1}
 MODELS = {"SAMI": ("SAMI", {}), "SAMI, told level": ("SAMI", {"time_conditioned": True}),
-          "SAMI, coarse": ("SAMI", COARSE), "AE": ("AE", {}), "VAE": ("VAE", {}), "random encoder": ("RandomEncoder", {}), "PCA": ("PCA", {})}  # fmt: skip
+          "SAMI, coarse": ("SAMI", COARSE), "AE": ("AE", {}), "VAE": ("VAE", {}),
+          "random encoder": ("RandomEncoder", {}), "PCA": ("PCA", {})}  # fmt: skip
 
 
 def film(kind, items, n, frames, motion, seed):
@@ -106,7 +107,8 @@ def main():
     add_row(file, {"model": "pixels", "seed": 0}, lambda: {"clips": measure(lambda x: x.flatten(1), films)}, **about)
     for seed in range(a.seeds):
         for name in MODELS:
-            add_row(file, {"model": name, "seed": seed}, lambda n=name, s=seed: row(n, s, a.steps, folder, films))
+            add_row(file, {"model": name, "seed": seed}, lambda n=name, s=seed: row(n, s, a.steps, folder, films),
+                    **about)  # fmt: skip
 
 
 if __name__ == "__main__": main()
