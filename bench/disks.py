@@ -27,7 +27,7 @@ HOW = {"weighting": "elbo", "gamma_max": math.exp(4), "kl_weight": 0.05, "time_c
 HIGH = {"weighting": "simple", "noise": "high", "kl_weight": 0.01, "time_conditioned": True}
 MODELS = ("joint", "pinned", "frozen", "joint, high noise", "VAE", "random encoder", "PCA", "joint, silent start",
           "exact denoiser")  # fmt: skip
-ONCE = ("joint, silent start", "exact denoiser")  # one seed
+ONCE = ("joint, high noise", "joint, silent start", "exact denoiser")  # one seed
 
 
 class Exact:

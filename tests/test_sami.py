@@ -284,7 +284,7 @@ def test_stored_results_are_whole(name, seeds):
     assert found["command"].startswith(f"python bench/{name}.py") and found["torch"] and found["device"]
     keys = [(r.get("model", r.get("set")), r.get("seed", 0)) for r in found["rows"]]
     assert len(set(keys)) == len(keys)
-    once = {"pixels", "exact denoiser", "joint, silent start"}
+    once = {"pixels", "exact denoiser", "joint, silent start", "joint, high noise", "SAMI, coarse"}
     for model in {m for m, _ in keys} - once: assert sum(m == model for m, _ in keys) == seeds, model
 
 
