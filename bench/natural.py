@@ -1,6 +1,6 @@
 """SAMI's axes without labels, on Fashion-MNIST at 14x14 pixels and on colour patches of photographs at 16x16.
 
-    python bench/natural.py --fashion FOLDER [--steps 1500] [--width 12]
+    python bench/natural.py --fashion FOLDER [--steps 900] [--width 12]
 
 Saves the models under weights/, and their axes, TAD and a dozen images to look at in docs/results/natural.json.
 """
@@ -40,7 +40,7 @@ def patches(split, folder):
     return x[:4000], {name: (v > v.median())[:4000] for name, v in above.items()} | {"photograph": photo[:4000] > 0}
 
 
-SETS = {"fashion": fashion, "patches": patches}
+SETS = {"fashion": (fashion, "joint"), "patches": (patches, "pinned"), "patches, joint": (patches, "joint")}
 
 
 def codes_tad(model, x, attributes):
@@ -57,13 +57,16 @@ def codes_tad(model, x, attributes):
 def train(name, a, command):
     "Train SAMI on one set, save it, and measure its axes on test images."
     torch.manual_seed(0)
-    (x, _), (test, attributes) = (SETS[name](split, a.fashion) for split in ("train", "test"))
+    images, regime = SETS[name]
+    (x, _), (test, attributes) = (images(split, a.fashion) for split in ("train", "test"))
     shape = tuple(x.shape[1:])
-    model = sa.SAMI(shape, K, width=a.width, encoder_width=8, time_conditioned=True, kl_weight=0.01)
+    how = {"regime": regime, "time_conditioned": True, "kl_weight": 0.01}
+    model = sa.SAMI(shape, K, width=a.width, encoder_width=8, **how)
     fit = sa.fit(model, x, steps=a.steps, batch_size=32, lr=3e-3, ema=0.995, progress=False, log_every=100)
-    model.save(WEIGHTS / f"{name}-sami")
-    about = {"command": command, "steps": fit.steps, "torch": torch.__version__}
-    (WEIGHTS / f"{name}-sami" / "metrics.json").write_text(json.dumps(about, indent=1) + "\n")
+    if "," not in name:  # the others are only measured
+        model.save(WEIGHTS / f"{name}-sami")
+        about = {"command": command, "steps": fit.steps, "torch": torch.__version__}
+        (WEIGHTS / f"{name}-sami" / "metrics.json").write_text(json.dumps(about, indent=1) + "\n")
     found, seen = axes(model, test[:400], n=24, images=16), watch(model, test[:400], n=24)
     others = {}
     for kind in ("PCA", "RandomEncoder"):
@@ -72,9 +75,9 @@ def train(name, a, command):
         sa.fit(other, x, steps=1, progress=False)
         others[kind] = codes_tad(other, test, attributes)
     return {
-        "steps": fit.steps, "images": len(x), "table": found.table, "u": found.u.tolist(),
+        "regime": regime, "steps": fit.steps, "images": len(x), "table": found.table, "u": found.u.tolist(),
         "density": [[round(v, 5) for v in row] for row in found.density.tolist()], "cross": found.cross.tolist(),
-        "gain": seen["gain"].tolist(), "energy": seen["energy"].tolist(), "prior std": model.prior.std.tolist(),
+        **{k: seen[k].tolist() for k in ("gain", "energy", "pin")}, "prior std": model.prior.std.tolist(),
         "alignment": {"SAMI": codes_tad(model, test, attributes), **others},
         "show": to_uint8(test[:16]).tolist() if name == "fashion" else None,
     }  # fmt: skip
@@ -83,7 +86,7 @@ def train(name, a, command):
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--fashion", required=True)
-    p.add_argument("--steps", type=int, default=1500)
+    p.add_argument("--steps", type=int, default=900)
     p.add_argument("--width", type=int, default=12)
     p.add_argument("--sets", nargs="*", default=list(SETS))
     p.add_argument("--out", default=str(RESULTS / "natural.json"))
