@@ -290,13 +290,13 @@ for ax, ticks in ((axes[0], (0.006, 0.02, 0.06)), (axes[3], (0.5, 2, 8))):
     ax.minorticks_off()
 axes[3].axvline(lines[0]["FD-clf floor"].mean, color="0.5", lw=1)
 axes[0].set(yticks=range(len(lines)), yticklabels=[line["model"] for line in lines])
-fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2);
 
 # %% [markdown]
 # What it says, checked below against the stored rows:
 #
 # * **Bits.** SAMI has the tightest bound at both sizes, the VAE and the plain autoencoder follow, and every model whose denoiser is *conditioned* on the code is behind them. A conditional denoiser has to learn at all noise levels what a decoder learns once, and six hundred steps are few.
-# * **Points.** DBAE's deterministic form has the smallest squared error, the autoencoder is next to it, DiffAE is at twice the error. Half of that distance is due to the weighting of the loss, not to the bridge: DiffAE with DBAE's weighting is between the two.
+# * **Points.** DBAE's deterministic form has the smallest squared error, the autoencoder is next to it, DiffAE is at twice the error. About two fifths of that distance is due to the weighting of the loss, not to the bridge: with DBAE's weighting, DiffAE is between the two.
 # * **Samples.** The order turns round: DiffAE comes nearest to the floor, most of all with DBAE's weighting; DBAE and the VAEs follow; SAMI and PCA are the farthest. A Gaussian is a poor prior for a code that is priced little ([12_priors](12_priors.ipynb) has a better one).
 # * **Probes.** Between the trained encoders there is no difference to speak of, and PCA is among the best. Of Fashion-MNIST at this size, a linear probe does not ask for more.
 # * **SAMI's points** are worse than its samples, and vary much with the seed. Its encoder is noise-blind: a walk without noise shows it pictures that look clean long before they are, which it has never seen in training. Told the level, it does not have the problem. For SAMI as in its paper, take samples, or the mean of several.
@@ -312,7 +312,8 @@ for z_dim in (16, 32):
     assert first("MSE point")[0] == "DBAE-d" and "AE" in first("MSE point")[:4]
     assert at["DiffAE"]["MSE point"].mean > 2 * at["DBAE-d"]["MSE point"].mean
     weighted = at["DiffAE, DBAE's weighting"]["MSE point"].mean
-    assert at["DBAE-d"]["MSE point"].mean < weighted < at["DiffAE"]["MSE point"].mean
+    worst, best = at["DiffAE"]["MSE point"].mean, at["DBAE-d"]["MSE point"].mean
+    assert 0.35 < (worst - weighted) / (worst - best) < 0.45
     assert first("FD-clf")[:2] == ["DiffAE, DBAE's weighting", "DiffAE"]
     assert {"SAMI", "PCA"} <= {*first("FD-clf")[-3:]} and at["SAMI"]["FD-clf"].mean > at["DBAE"]["FD-clf"].mean
     assert "PCA" in first("linear (%)")[-4:]
