@@ -39,7 +39,8 @@ class Value(NamedTuple):
 
     def __str__(self) -> str:
         if not math.isfinite(self.stderr): return f"{self.mean:.4g}"
-        digits = max(0, -int(f"{self.stderr:.0e}".split("e")[1])) if self.stderr else 3
+        if self.stderr <= 1e-9 * abs(self.mean): return f"{self.mean:.4g} ± 0"
+        digits = max(0, -int(f"{self.stderr:.0e}".split("e")[1]))
         return f"{self.mean:.{digits}f} ± {self.stderr:.{digits}f}"
 
 # %% ../nbs/26_evaluation.ipynb #e9cb98d7

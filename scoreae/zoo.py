@@ -45,9 +45,12 @@ def make(name: str, shape: Sequence[int], z_dim: int, **kw) -> Autoencoder:
     return kind(shape, z_dim, **{**setting, **{k: v for k, v in kw.items() if k in options[kind]}})
 
 # %% ../nbs/17_zoo.ipynb #6dc120e0
-def load(folder: str | os.PathLike) -> Autoencoder:
-    "The model saved in `folder`, of whichever class it is, on the CPU; `ValueError` if there is none or it is damaged."
+def load(folder: str | os.PathLike, **given) -> Autoencoder:
+    """The model saved in `folder`, of whichever class it is, on the CPU; `ValueError` if there is none, or damage.
+
+    `given`: arguments that could not be saved, like a network of your own (`encoder=...`).
+    """
     config, _ = read_model(folder)
     kinds, kind = {c.__name__: c for c in MODELS}, config["class"]
     require(kind in kinds, "folder", f"a saved {kind} in {folder}", "a model of this library: " + ", ".join(kinds))
-    return kinds[kind].load(folder)
+    return kinds[kind].load(folder, **given)

@@ -194,8 +194,9 @@ def test_exported_code_is_short_and_documented(notebook):
 def test_symlinks_and_names():
     link = ROOT / "nbs" / "_quarto.yml"
     assert link.is_symlink() and link.resolve() == ROOT / "_quarto.yml"
-    for page in [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "results").glob("*.md")]:
-        assert (ROOT / "nbs" / page.name).resolve() == page, f"link docs/{page.name} into nbs/"
+    pages = {p.name: p for p in (ROOT / "docs").glob("*.md")}
+    pages |= {f"results-{p.name}": p for p in (ROOT / "docs" / "results").glob("*.md")}
+    for name, page in pages.items(): assert (ROOT / "nbs" / name).resolve() == page, f"link nbs/{name} to {page}"
     stems = [re.sub(r"^\d+_", "", n.stem) for n in NOTEBOOKS]
     assert len(stems) == len(set(stems))
     sidebar = (ROOT / "nbs" / "sidebar.yml").read_text()

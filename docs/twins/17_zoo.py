@@ -75,12 +75,15 @@ with expect_fail(ValueError, contains="name: expected one of 'PCA', 'AE'"): make
 
 # %%
 #| exports
-def load(folder: str | os.PathLike) -> Autoencoder:
-    "The model saved in `folder`, of whichever class it is, on the CPU; `ValueError` if there is none or it is damaged."
+def load(folder: str | os.PathLike, **given) -> Autoencoder:
+    """The model saved in `folder`, of whichever class it is, on the CPU; `ValueError` if there is none, or damage.
+
+    `given`: arguments that could not be saved, like a network of your own (`encoder=...`).
+    """
     config, _ = read_model(folder)
     kinds, kind = {c.__name__: c for c in MODELS}, config["class"]
     require(kind in kinds, "folder", f"a saved {kind} in {folder}", "a model of this library: " + ", ".join(kinds))
-    return kinds[kind].load(folder)
+    return kinds[kind].load(folder, **given)
 
 
 # %% [markdown]
@@ -104,6 +107,21 @@ with tempfile.TemporaryDirectory() as tmp:
     config = json.loads(Path(tmp, "m", "config.json").read_text())
     Path(tmp, "m", "config.json").write_text(json.dumps({**config, "format": 99}))
     with expect_fail(ValueError, contains="format 99"): load(f"{tmp}/m")
+
+
+# %% [markdown]
+# A network of your own cannot be written to JSON. Its weights are saved; the network itself has to be given again.
+
+# %%
+def own_encoder(): return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 8))
+
+
+own = make("SAMI", (1, 8, 8), 4, width=8, encoder=own_encoder())
+with tempfile.TemporaryDirectory() as tmp:
+    own.save(tmp)
+    again = load(tmp, encoder=own_encoder())
+    with expect_fail(ValueError, contains="as in load(folder, encoder=...)"): load(tmp)
+test_eq(again.decode(torch.ones(1, 4), steps=2), own.decode(torch.ones(1, 4), steps=2))
 
 # %% [markdown]
 # ## What can go wrong

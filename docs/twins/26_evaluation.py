@@ -59,7 +59,8 @@ class Value(NamedTuple):
 
     def __str__(self) -> str:
         if not math.isfinite(self.stderr): return f"{self.mean:.4g}"
-        digits = max(0, -int(f"{self.stderr:.0e}".split("e")[1])) if self.stderr else 3
+        if self.stderr <= 1e-9 * abs(self.mean): return f"{self.mean:.4g} ± 0"
+        digits = max(0, -int(f"{self.stderr:.0e}".split("e")[1]))
         return f"{self.mean:.{digits}f} ± {self.stderr:.{digits}f}"
 
 
@@ -67,6 +68,7 @@ class Value(NamedTuple):
 test_eq(str(Value(0.012345, 0.00067)), "0.0123 ± 0.0007")
 test_eq(str(Value(91.23, 1.4)), "91 ± 1")
 test_eq(str(Value(0.5, 0.0096)), "0.50 ± 0.01")
+test_eq(str(Value(79.2, 1e-15)), "79.2 ± 0")
 
 
 # %% [markdown]

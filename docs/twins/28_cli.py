@@ -35,7 +35,7 @@ from scoreae.core import require_int, require_number
 from scoreae.evaluation import evaluate, markdown_table, to_json
 from scoreae.explore import plot_losses, plot_rows, traverse, write_report
 from scoreae.generation import fit_classifier
-from scoreae.head_to_head import Contest, compete, summary
+from scoreae.head_to_head import Contest, compete, step_seconds, summary
 from scoreae.training import Fit, fit
 from scoreae.zoo import make
 
@@ -65,12 +65,6 @@ def demo_models(z_dim: int, width: int) -> dict[str, Autoencoder]:
 
 # %%
 #| exports
-def step_seconds(model: Autoencoder, x: Tensor, steps: int = 8) -> float:
-    "Seconds per training step of a model, measured on a few steps after two to warm up."
-    fit(model, x[:256], steps=2, progress=False)
-    return fit(model, x[:256], steps=steps, progress=False).seconds / steps
-
-
 def plan(x: Tensor, z_dim: int, seconds: float, widths: Sequence[int] = (32, 24, 16), fewest: int = 1000,
          most: int = 4000) -> dict[str, int]:
     "The widest models that get at least `fewest` steps in `seconds` of training, and how many steps: `width`, `steps`."

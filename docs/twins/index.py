@@ -80,6 +80,10 @@ model.bound(x_test, levels=17)
 
 # %%
 #| hide
+from pathlib import Path
+
+from IPython.display import display
+
 from scoreae.explore import plot_rows
 
 # %%
@@ -88,6 +92,27 @@ plot_rows({"image": x_test[:12], "point": point[:12], "sample": draw[:12], "from
 
 # %% [markdown]
 # Models are saved as safetensors and JSON, `model.save("runs/m")`, and come back with `sa.load("runs/m")`.
+
+# %% [markdown]
+# ## One picture per model
+#
+# Four models for 8×8 digits lie in `weights/`: 3000 training steps each, 12 numbers per code, the same encoder, a diffusion of codes as prior. Each picture: held-out images; what the model makes of their codes; a line between the codes of two of them; new images.
+
+# %%
+#| echo: false
+weights = Path("weights") if Path("weights").exists() else Path("../weights")
+for name, title in {"ae": "AE", "diffae": "DiffAE", "sami": "SAMI (told the level)", "dbae": "DBAE"}.items():
+    m = sa.load(weights / f"digits-{name}")
+    rows = {"image": x_test[:12], "from its code": m.reconstruct(x_test[:12], steps=25)}
+    rows |= {"from 0 to 7": m.interpolate(a, b, n=12, steps=25), "new": m.sample(12)}
+    display(plot_rows(rows, title))
+
+# %% [markdown]
+# ## Where to start
+#
+# * **To learn**: [core](00_core.ipynb), then the pages of the table below in their order; `make lab` opens them as notebooks.
+# * **With images of your own**: [train on your own images](own-images.md), which takes one command; then [scikit-learn](scikit-learn.md), [the hub](hub.md) or [torch.export](export.md) for what comes after.
+# * **To contribute**: [conventions](conventions.md), [decisions](decisions.md) and [how to review a notebook](twins.md); `make test` checks everything that can be checked.
 #
 # ## The tutorial
 #
@@ -106,7 +131,11 @@ plot_rows({"image": x_test[:12], "point": point[:12], "sample": draw[:12], "from
 # | [SAMI](13_sami.ipynb), [DBAE](14_dbae.ipynb), [DiffAE](18_diffae.ipynb), [baselines](15_baselines.ipynb) | the models |
 # | [Files](19_files.ipynb), [rendered images](20_render.ipynb), [data](21_data.ipynb) | images of your own, images with known factors, public sets |
 # | [Fidelity](23_fidelity.ipynb), [generation](29_generation.ipynb), [disentanglement](22_disentanglement.ipynb), [straightness](24_straightness.ipynb), [evaluation](26_evaluation.ipynb) | what is measured, and how |
-# | [Training](25_training.ipynb), [looking](27_explore.ipynb), [the command](28_cli.ipynb) | use |
+# | [Denoisers from elsewhere](08_foreign.ipynb), [SAMI on a frozen one](35_frozen_denoiser.ipynb) | a representation read out of a trained DDPM |
+# | [Edits](16_edits.ipynb), [semantic axes](45_semantics.ipynb) | attributes, lines between images; which axis says how many nats at which noise level |
+# | [Training](25_training.ipynb), [feeding](42_feeds.ipynb), [runs](40_runs.ipynb) | a loop that resumes bit for bit, on data larger than memory |
+# | [Looking](27_explore.ipynb), [reports](44_reports.ipynb), [the commands](28_cli.ipynb) and [those for own images](41_commands.ipynb), [other libraries](43_interop.ipynb) | use |
+# | [Why SAMI disentangles](31_why_sami_disentangles.ipynb), [what the rate's weight buys](39_what_beta_buys.ipynb), [DBAE's theorems](38_dbae_theorems.ipynb), [few steps](37_few_steps.ipynb) | the papers' claims, derived and tested |
 # | [Head to head](33_head_to_head.ipynb) | all models, trained alike and asked the same questions |
 #
 # The symbols are on one page, [notation](notation.md); units, shapes and errors on [conventions](conventions.md); why things are as they are, on [decisions](decisions.md); numbers with the commands that made them, on [results](results.md).
