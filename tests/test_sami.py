@@ -1,7 +1,9 @@
 """SAMI on denoisers from elsewhere: frozen means frozen, saving says what it kept, bad input is named."""
 
+import importlib.util
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +16,8 @@ from scoreae.sami import ANNEALS, annealed
 from scoreae.semantics import back_and_forth, decode_axes, switch, unguided, watch
 
 SHAPE = (1, 8, 8)
+BENCH = Path(__file__).resolve().parent.parent / "bench"
+RESULTS = BENCH.parent / "docs" / "results"
 
 
 def images(n=12, seed=0): return torch.rand(n, *SHAPE, generator=rng(seed)) * 2 - 1
@@ -226,3 +230,78 @@ def test_a_table_survives_json():
     assert Discrete(json.loads(json.dumps(table.alpha_bar))) == table
     model = sa.SAMI(SHAPE, 2, width=8, path=table)
     assert model.gamma_max == pytest.approx(99, rel=1e-5)
+
+
+def bench(name):
+    "A script of bench/, as a module."
+    spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def scripts(monkeypatch): monkeypatch.syspath_prepend(str(BENCH))
+
+
+def test_rows_are_not_made_twice(tmp_path, scripts, capsys):
+    stored, made = bench("stored"), []
+    for seed in (0, 1, 0):
+        make = lambda s=seed: made.append(s) or {"v": s}
+        stored.add_row(tmp_path / "r.json", {"model": "a", "seed": seed}, make, a=1)
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert made == [0, 1] and [r["v"] for r in found["rows"]] == [0, 1] and found["a"] == 1
+
+
+def test_the_exact_denoiser_of_disks(scripts):
+    "Without noise it gives the drawn disk back, in noise the mean image, in between the best of all estimates."
+    disks = bench("disks")
+    D, path = disks.Exact(0.2, places=8, greys=4), disks.PATH
+    x = D.images[::7].reshape(-1, 1, 16, 16)
+    for gamma, want in ((math.exp(8), x), (math.exp(-7.1), D.images.mean(0).reshape(1, 1, 16, 16).expand_as(x))):
+        t = path.t_of_gamma(torch.tensor(gamma, dtype=torch.float64)).expand(len(x))
+        x_t = path.mix(x, torch.randn(x.shape, generator=rng(0)), t)
+        assert (D(x_t, t) - want).square().mean() < (1e-6 if gamma > 1 else 0.1)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_start_that_speaks(scripts, told):
+    disks = bench("disks")
+    torch.manual_seed(0)
+    model, x = sa.SAMI(SHAPE, 3, width=8, time_conditioned=told), images(200)
+    disks.start(model, x)
+    mean, std = disks.parts(model, x)
+    torch.testing.assert_close(mean.std(0), torch.ones(3), atol=1e-3, rtol=0)
+    assert (std - 0.3).abs().max() < 0.2
+    disks.start(model, x, silent=True)
+    assert disks.parts(model, x)[0].std(0).max() < 0.11
+
+
+@pytest.mark.parametrize(("name", "seeds"), [("disks", 3), ("straight", 3), ("natural", 1)])
+def test_stored_results_are_whole(name, seeds):
+    "Every model has every seed once, or once only by intention, and the results page is made of these rows."
+    found = json.loads((RESULTS / f"{name}.json").read_text())
+    assert found["command"].startswith(f"python bench/{name}.py") and found["torch"] and found["device"]
+    keys = [(r.get("model", r.get("set")), r.get("seed", 0)) for r in found["rows"]]
+    assert len(set(keys)) == len(keys)
+    once = {"pixels", "exact denoiser", "joint, silent start", "joint, high noise", "SAMI, coarse"}
+    for model in {m for m, _ in keys} - once: assert sum(m == model for m, _ in keys) == seeds, model
+
+
+def test_the_results_page_is_made_of_the_rows(scripts, tmp_path, monkeypatch):
+    tables = bench("sami_tables")
+    for name in ("disks.json", "straight.json", "natural.json", "sami.md"):
+        (tmp_path / name).write_bytes((RESULTS / name).read_bytes())
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    tables.main()
+    assert (tmp_path / "sami.md").read_text() == (RESULTS / "sami.md").read_text()
+
+
+def test_stills_show_what_clips_do_not(scripts):
+    "Stills come from training digits at poses of their own; clips of test digits; all are images."
+    straight = bench("straight")
+    x, f = straight.stills("train", None, 40, 0)
+    assert x.shape == (80, 1, 16, 16) and f.shape == (80, 4) and x.abs().max() <= 1
+    assert (f[:, 3] > 0.1).all()  # nothing is empty
+    train, test = (straight.subjects(s, None)["digits"].flatten(1) for s in ("train", "test"))
+    assert torch.cdist(train, test).min() > 0

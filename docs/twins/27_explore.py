@@ -148,7 +148,7 @@ def plot_axes(found: Axes, top: int = 8, title: str = "Nats per axis and noise l
             ax.plot(found.u, y, line, color=f"C{colour}", label=name)
         ax.plot(found.u, found.cross, "-.", color="0.5", lw=1, label=f"cross: {float(found.cross.sum()) * step:.2f}")
         ax.set(xlabel=r"$\log\gamma$", ylabel="nats per unit", title=title)
-        ax.legend(title="nats", fontsize=8)
+        fig.legend(title="nats", fontsize=8, loc="outside right upper")
     return fig
 
 

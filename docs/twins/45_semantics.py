@@ -344,7 +344,7 @@ total
 # %% [markdown]
 # ## On digits
 #
-# A small SAMI, told the noise level, after 250 steps on 8×8 digits.
+# A small SAMI, told the noise level, after 250 steps on 8×8 digits. ([46_natural_images](46_natural_images.ipynb) does the same for clothes and photographs.)
 
 # %%
 digits = data.digits()
