@@ -155,13 +155,14 @@ The rules and the reasons for them are on [33_head_to_head](33_head_to_head.ipyn
 ```
 
 that is, {data} at {size}×{size} pixels ({train} images to train on, {val} to choose on, {test} to report on), {steps}
-steps of {batch_size} images, networks of width {width}, on a CPU ({machine}, threads: {threads}, torch {torch}).
+steps of {batch_size} images, networks of width {width}, on {device} ({machine}, threads: {threads}, torch {torch}).
 Numbers are means over {seeds} seeds, which include first weights, batches and noise; ± is the standard deviation over
 seeds. MSE is on the [0, 1] scale; point and sample, with 25 evaluations each, answer different questions and are not
 compared with each other. Bits per dimension bound $\\log p(x)$ for every model, deterministic codes with the noise that
 is best for the validation images; rate and distortion are its two parts. FD-clf is the Fréchet distance of samples to
 test images in the features of a small classifier trained on the training images (it is not FID), at {test} / 2 of each;
-its floor is the same distance between two halves of the test images. `ms/step` is the time of a training
+its floor is the same distance between two halves of the test images. SW is the sliced Wasserstein distance of pixels,
+with its own floor. `ms/step` is the time of a training
 step, the least of three interleaved rounds of eight.
 
 What it is not: these networks are small, and their training is short. The table says what each model does with this

@@ -153,13 +153,14 @@ def compete(contest: Contest, out: str | os.PathLike, names: Sequence[str] | Non
     taken = {k: speeds(contest, names, k, splits, device) for k in contest.z_dims}
     rows = [{**row, "ms/step": round(taken[row["z_dim"]][row["model"]], 1)} for row in rows]
     machine = {"threads": torch.get_num_threads(), "torch": torch.__version__, "machine": platform.machine()}
+    machine["device"] = str(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     result = {"command": command, "contest": asdict(contest), **machine, "rows": rows}
     write_atomic(out / "results.json", (json.dumps(result, indent=1) + "\n").encode())
     return result
 
 # %% ../nbs/33_head_to_head.ipynb #581dad53
-COLUMNS = ("MSE point", "MSE sample", "linear (%)", "bits/dim", "rate (nats)", "distortion (nats)", "FD-clf")
-COLUMNS += ("FD-clf floor",)
+COLUMNS = ("MSE point", "MSE sample", "linear (%)", "k-NN (%)", "bits/dim", "rate (nats)", "distortion (nats)")
+COLUMNS += ("FD-clf", "FD-clf floor", "SW", "SW floor")
 
 
 def summary(rows: Sequence[dict], z_dim: int, columns: Sequence[str] = COLUMNS) -> list[dict]:

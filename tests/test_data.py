@@ -599,6 +599,18 @@ SETS = {
 }
 
 
+def test_one_pixel_and_one_animation(tmp_path):
+    from PIL import Image
+
+    png(tmp_path / "dot.png", np.full((1, 1), 51, np.uint8))
+    assert torch.equal(files.load(tmp_path / "dot.png", size=4), torch.full((1, 1, 4, 4), -0.6))
+    parts = [Image.fromarray(np.full((4, 4), v, np.uint8)) for v in (0, 128, 255)]
+    parts[0].save(tmp_path / "clip.gif", save_all=True, append_images=parts[1:])
+    clip = files.load(tmp_path / "clip.gif")
+    assert clip.shape[0] == 3 and clip.shape[2:] == (4, 4)
+    assert files.to_uint8(clip)[:, 0, 0, 0].tolist() == [0, 128, 255]
+
+
 @pytest.mark.parametrize("name", sorted(SETS))
 def test_nothing_is_downloaded_unasked(name, tmp_path, monkeypatch):
     import socket
@@ -615,6 +627,10 @@ def test_nothing_is_downloaded_unasked(name, tmp_path, monkeypatch):
     assert not (tmp_path / "none").exists()
 
 
+class FakeFashionSet(FakeSet):
+    folder = "FashionMNIST"
+
+
 class FakeColourSet(FakeSet):
     folder = "cifar-10-batches-py"
 
@@ -623,12 +639,15 @@ class FakeColourSet(FakeSet):
         self.data, self.targets = np.repeat(self.data.numpy()[..., None], 3, 3), self.targets.tolist()
 
 
-@pytest.mark.parametrize(("name", "fake", "channels"), [("mnist", FakeSet, 1), ("cifar10", FakeColourSet, 3)])
+@pytest.mark.parametrize(
+    ("name", "fake", "channels"),
+    [("MNIST", FakeSet, 1), ("FashionMNIST", FakeFashionSet, 1), ("CIFAR10", FakeColourSet, 3)],
+)
 def test_splits_are_fixed_and_disjoint(tmp_path, monkeypatch, name, fake, channels):
     import torchvision.datasets
 
-    monkeypatch.setattr(torchvision.datasets, name.upper(), fake)
-    call = getattr(data, name)
+    monkeypatch.setattr(torchvision.datasets, name, fake)
+    call = getattr(data, {"FashionMNIST": "fashion_mnist"}.get(name, name.lower()))
     (x, y), (_, w) = call("train", True, tmp_path, True), call("val", True, tmp_path)
     assert sorted(y.tolist() + w.tolist()) == list(range(50)) and len(w) == 5 and y.dtype == torch.int64
     assert x.shape == (45, channels, 4, 4) and torch.equal(call("train", False, tmp_path, limit=7), x[:7])
