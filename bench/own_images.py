@@ -1,17 +1,19 @@
 """From a folder to the slider, by the commands alone: models that are trained, killed, resumed and used.
 
-    python bench/own_images.py [--steps 1000] [--out runs/own] [--models sami "sami, told level" dbae]
+    python bench/own_images.py [--steps 1000] [--out runs/own] [--models dbae "sami, told level"]
 
 Makes a folder of mixed PNG and JPEG files of several sizes (patches of the two photographs that scikit-learn brings),
 trains each model on it by `scoreae train`, kills the process once and resumes, and calls every other command on what is
 left. What is done is not done again, so the script can be stopped and started at any time. Writes
-docs/results/own-images.json, and for each model docs/results/own-MODEL.png: six rows of ten pictures of 32 pixels.
+docs/results/own-images.json, and for each model docs/results/own-MODEL.png: six rows of ten pictures. A model
+may be followed by a size, as in "dbae@16", which is then given to `scoreae train`; otherwise the command chooses 32.
 """
 
 import argparse
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,11 +73,11 @@ def trained(out: Path) -> bool:
     return (out / "config.json").exists() and sa.load(out).trained.get("ended") == "budget"
 
 
-def train(photos: Path, out: Path, model: str, steps: int) -> None:
+def train(photos: Path, out: Path, model: str, steps: int, size: str) -> None:
     "Train by the command; kill it as soon as it has saved a state, and resume."
     if trained(out): return
     words = ["train", photos, "--model", model, "--z-dim", 32, "--width", 16, "--steps", steps, "--batch-size", 32]
-    words += ["--lr", 0.002, "--out", out, "--no-progress"]
+    words += ["--lr", 0.002, "--out", out, "--no-progress", *(("--size", size) if size else ())]
     if not list(out.glob("state-*")):
         line = [sys.executable, "-m", "scoreae.cli", *map(str, words)]
         with subprocess.Popen(line, env=ENV) as process:
@@ -95,16 +97,16 @@ def error(x: torch.Tensor, y: torch.Tensor) -> list[float]:
     return [round(float(each.mean()), 5), round(float(each.std() / len(each) ** 0.5), 5)]
 
 
-def controls(a) -> dict:
+def controls(a, size: int) -> dict:
     "What needs no network: the mean of the images that were trained on, and PCA with codes of the same size."
-    x, unseen = sa.data.load(a.out / "photos", 32, 3, skipped=[]), sa.data.load(a.out / "unseen", 32, 3, skipped=[])
-    pca = sa.PCA((3, 32, 32), 32)
+    x, unseen = (sa.data.load(a.out / name, size, 3, skipped=[]) for name in ("photos", "unseen"))
+    pca = sa.PCA((3, size, size), 32)
     sa.fit(pca, x, progress=False)
     rows = {"mean image": x.mean(0, keepdim=True).expand_as(unseen), "PCA": pca.reconstruct(unseen)}
     return {k: {"MSE": error(unseen, y)} for k, y in rows.items()}
 
 
-def use(a, run: Path) -> dict:
+def use(a, run: Path, size: int) -> dict:
     "Every other command on a run; numbers, and what each took."
     out, unseen = run / "used", a.out / "unseen"
     files = sorted(p for p in unseen.rglob("*") if p.suffix in (".png", ".jpg"))
@@ -121,7 +123,7 @@ def use(a, run: Path) -> dict:
         "evaluate": call("evaluate", run, "--limit", 100, "--steps", 10, "--out", out / "row.json"),
         "explore": call("explore", run),
     }
-    x = sa.data.load(unseen, 32, 3, skipped=[])
+    x = sa.data.load(unseen, size, 3, skipped=[])
     get = lambda name: sa.data.to_float(torch.from_numpy(np.load(out / name)))
     edited, line, drawn = get("edited.npy"), get("line.npy"), get("drawn.npy")
     slopes = (warmth(edited[3]) - warmth(edited[1])) / 2
@@ -129,7 +131,7 @@ def use(a, run: Path) -> dict:
     strip = torch.cat([torch.cat([*row], 2) for row in rows], 1)
     levels = sa.data.to_uint8(strip[None])[0].permute(1, 2, 0).numpy()
     Image.fromarray(levels).save(RESULTS / f"own-{run.name}.png", optimize=True)
-    wanted = fit_direction(sa.load(run), *labelled(a.out / "photos", a.out / "labels.csv")).weight.norm()
+    wanted = fit_direction(sa.load(run), *labelled(a.out / "photos", a.out / "labels.csv", size)).weight.norm()
     return {
         "MSE point": error(x, get("point.npy")), "MSE sample": error(x, get("sample.npy")),
         "warmth per standard deviation, asked": round(float(wanted), 2),
@@ -138,10 +140,10 @@ def use(a, run: Path) -> dict:
     }  # fmt: skip
 
 
-def labelled(folder: Path, file: Path) -> tuple[torch.Tensor, torch.Tensor]:
+def labelled(folder: Path, file: Path, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     "The images of a table of labels, and their values."
     names, y = read_labels(file)
-    return torch.cat([sa.data.load(folder / name, 32, 3) for name in names]), y
+    return torch.cat([sa.data.load(folder / name, size, 3) for name in names]), y
 
 
 def save(result: dict) -> None:
@@ -152,7 +154,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--steps", type=int, default=1000)
     p.add_argument("--out", type=Path, default=Path("runs/own"))
-    p.add_argument("--models", nargs="+", default=["sami", "sami, told level", "dbae"])
+    p.add_argument("--models", nargs="+", default=["dbae", "sami, told level", "sami, told level@16"])
     p.add_argument("--files", type=int, default=3000)
     a = p.parse_args()
     mixed_folder(a.out / "photos", "train", a.files)
@@ -161,15 +163,17 @@ def main():
     write_labels(a.out / "photos", a.out / "labels.csv")
     file = RESULTS / "own-images.json"
     result = json.loads(file.read_text()) if file.exists() else {"command": "python bench/own_images.py", "rows": {}}
-    if "controls" not in result: save(result := {**result, "controls": controls(a)})
     for model in a.models:
-        run = a.out / model.replace(", ", "-").replace(" ", "-")
-        train(a.out / "photos", run, model, a.steps)
+        (name, _, size), run = model.partition("@"), a.out / re.sub(r"[^a-z0-9]+", "-", model)
+        side = int(size or 32)
+        result.setdefault("controls", {})
+        if str(side) not in result["controls"]: result["controls"][str(side)] = controls(a, side)
+        train(a.out / "photos", run, name, a.steps, size)
         if run.name in result["rows"]: continue
         done, network = sa.load(run).trained, sa.load(run)
-        known = {"model": model, "steps": done["steps"], "seconds to train": done["seconds"], "images": done["images"]}
+        known = {"model": name, "steps": done["steps"], "size": side, "seconds to train": done["seconds"], "images": done["images"]}
         known["parameters"] = sum(p.numel() for p in network.parameters())
-        result["rows"][run.name] = known | use(a, run)
+        result["rows"][run.name] = known | use(a, run, side)
         save(result)
 
 
