@@ -27,6 +27,7 @@ from PIL import Image
 import scoreae as sa
 from scoreae.autoencoder import write_atomic
 from scoreae.edits import fit_direction
+from scoreae.runs import read_info
 from scoreae.using import read_labels
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
@@ -146,6 +147,13 @@ def labelled(folder: Path, file: Path, size: int) -> tuple[torch.Tensor, torch.T
     return torch.cat([sa.data.load(folder / name, size, 3) for name in names]), y
 
 
+def losses(run: Path) -> list[dict]:
+    "What a training watched, every hundred steps: for a SAMI the free and the guided error, and the rate."
+    history = read_info(run)["history"][4::5]
+    kept = ("step", "loss", "free", "guided", "rate", "spread")
+    return [{k: round(h[k], 2) for k in kept if k in h} for h in history]
+
+
 def save(result: dict) -> None:
     write_atomic(RESULTS / "own-images.json", (json.dumps(result, indent=1) + "\n").encode())
 
@@ -171,7 +179,8 @@ def main():
         train(a.out / "photos", run, name, a.steps, size)
         if run.name in result["rows"]: continue
         done, network = sa.load(run).trained, sa.load(run)
-        known = {"model": name, "steps": done["steps"], "size": side, "seconds to train": done["seconds"], "images": done["images"]}
+        known = {"model": name, "size": side, "steps": done["steps"], "images": done["images"]}
+        known |= {"seconds to train": done["seconds"], "losses": losses(run)}
         known["parameters"] = sum(p.numel() for p in network.parameters())
         result["rows"][run.name] = known | use(a, run, side)
         save(result)

@@ -189,7 +189,7 @@ def _own_component(D: Denoiser, folder: Path, alpha_bar: Tensor, shape: Sequence
 
 
 def to_diffusers(model: Autoencoder, folder: str | os.PathLike, timesteps: int = 1000) -> None:
-    """Write the unconditional denoiser of a SAMI as a `DDPMPipeline` folder of diffusers, with `timesteps` noise levels.
+    """Write the unconditional denoiser of a SAMI as a `DDPMPipeline` folder of diffusers, with `timesteps` levels.
 
     A network that came from diffusers keeps its own table. One of ours is written with its source: read it with
     `DDPMPipeline.from_pretrained(folder, trust_remote_code=True)`. `ValueError` for any other model or network.
