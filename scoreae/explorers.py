@@ -10,7 +10,6 @@ __all__ = ['plot_edit', 'plot_axis', 'plot_line', 'plot_walk', 'slide_edit', 'sl
 # %% ../nbs/46_explorers.ipynb #790f7b05
 from collections.abc import Callable, Sequence
 
-import matplotlib.style
 import torch
 from torch import Tensor
 
@@ -23,6 +22,8 @@ from .explore import Plot, picture
 # %% ../nbs/46_explorers.ipynb #bc203a5d
 def _named(rows: Sequence[Tensor], names: Sequence[str], title: str = "", size: float = 1.0) -> Plot:
     "Rows of images (n, C, H, W), with `n` names above the first."
+    import matplotlib.style
+
     n = len(names)
     with matplotlib.style.context("scoreae.paper"):
         fig = Plot(figsize=(0.2 + n * size, 0.3 + len(rows) * size + 0.25 * bool(title)))

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import data
 from .autoencoder import Autoencoder, write_atomic
 from .commands import describe, final_report, read_images, split, train, write_images
 from .core import require, require_int

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import comm
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from scoreae.explorers import plot_axis, slide_axis
 # %%
 #| hide
 plt.style.use("scoreae.paper")
+comm.create_comm = comm.DummyComm  # sliders of this page are not sent to a browser
 
 # %% [markdown]
 # ## A folder
@@ -64,7 +66,8 @@ sorted({p.suffix for p in (here / "photos").rglob("*.*")}), len([*(here / "photo
 # `scoreae train photos --out run` is enough for a first run; here the options make it small. The process is killed with no chance to say goodbye, as soon as it has saved a state. `--resume` needs only the folder.
 
 # %%
-train = "train photos --model ae --z-dim 6 --steps 300 --lr 0.003 --width 8 --size 16 --batch-size 32 --every 100 --out run"
+train = "train photos --model ae --z-dim 6 --steps 300 --lr 0.003 --width 8 --size 16"
+train += " --batch-size 32 --every 100 --out run"
 words = [sys.executable, "-m", "scoreae.cli", *train.replace("photos", str(here / "photos")).split()[:-1]]
 with subprocess.Popen([*words, str(here / "run"), "--no-progress"], stdout=subprocess.DEVNULL) as process:
     while process.poll() is None and not list((here / "run").glob("state-*")): pass

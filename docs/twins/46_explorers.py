@@ -13,7 +13,6 @@
 #| exports
 from collections.abc import Callable, Sequence
 
-import matplotlib.style
 import torch
 from torch import Tensor
 
@@ -28,6 +27,7 @@ from scoreae.explore import Plot, picture
 import sys
 from pathlib import Path
 
+import comm
 import numpy as np
 from fastcore.test import expect_fail, test_close, test_eq
 
@@ -36,6 +36,10 @@ from scoreae.baselines import PCA
 from scoreae.edits import fit_direction
 from scoreae.training import fit
 from scoreae.zoo import load
+
+# %%
+#| hide
+comm.create_comm = comm.DummyComm  # sliders of this page are not sent to a browser
 
 
 # %% [markdown]
@@ -47,6 +51,8 @@ from scoreae.zoo import load
 #| exports
 def _named(rows: Sequence[Tensor], names: Sequence[str], title: str = "", size: float = 1.0) -> Plot:
     "Rows of images (n, C, H, W), with `n` names above the first."
+    import matplotlib.style
+
     n = len(names)
     with matplotlib.style.context("scoreae.paper"):
         fig = Plot(figsize=(0.2 + n * size, 0.3 + len(rows) * size + 0.25 * bool(title)))

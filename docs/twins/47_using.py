@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scoreae import data
 from scoreae.autoencoder import Autoencoder, write_atomic
 from scoreae.commands import describe, final_report, read_images, split, train, write_images
 from scoreae.core import require, require_int
@@ -41,6 +40,8 @@ import io
 import tempfile
 
 from fastcore.test import expect_fail, test_close, test_eq
+
+from scoreae import data
 
 # %% [markdown]
 # A small run to use: PCA on patches of two photographs. (Any model of the zoo would do; this one is trained at once.)
