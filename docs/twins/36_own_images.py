@@ -165,7 +165,7 @@ print(markdown_table(rows))
 room.cleanup()
 
 # %% [markdown]
-# The DBAE learns a code: its reconstructions have the colours and shapes of pictures from a part of the photographs that it never saw, blurred as a point must be, and its draws have texture. PCA is still nearer in squared error, by about a factor of two: it needs no training time. An edit changes what it should, and much less than the direction promises, because the promise is about codes and the pictures are at black and white already.
+# The DBAE learns a code: its reconstructions have the colours and shapes of pictures from a part of the photographs that it never saw, blurred as a point must be, and its draws have texture. PCA is still nearer in squared error, by about a factor of two: it needs no training time. An edit changes what it should, but a sixth of what the direction promises: the promise is about codes, one by one, and many of these pictures are near black or white, where there is little to change. How much either counts was not measured.
 #
 # **The SAMI does not**, in this time, at either size, told the level or not. It draws patches, but a code says hardly anything about which: the point of a code is further from its picture than the mean image is, and held-out codes carry a few nats. What its directions promise is then meaningless. The training itself says when this happens: by its free and its guided error, and the rate of its loss (against a standard normal; the table's is against the fitted prior).
 
