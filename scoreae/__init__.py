@@ -13,7 +13,7 @@ from scoreae.dbae import DBAE
 from scoreae.diffae import DiffAE
 from scoreae.evaluation import evaluate
 from scoreae.foreign import from_diffusers
-from scoreae.interop import Encoder, export_encoder, from_hub, to_hub
+from scoreae.interop import Encoder, export_encoder, from_hub, to_diffusers, to_hub
 from scoreae.paths import VE, Pinned, VPCosine, VPLinear
 from scoreae.priors import DiffusionPrior, GaussianPrior, fit_latent
 from scoreae.sami import SAMI
@@ -52,5 +52,6 @@ __all__ = [
     "from_hub",
     "load",
     "make",
+    "to_diffusers",
     "to_hub",
 ]

@@ -20,20 +20,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_origin
 
 import torch
 from torch import Tensor
 
 from . import data
 from .autoencoder import Autoencoder, write_atomic
-from .commands import COMMANDS, SETTINGS, WORDS, train
+from .commands import SETTINGS, train
 from .core import require_int, require_number
 from .evaluation import evaluate, markdown_table, to_json
 from .explore import plot_losses, plot_rows, traverse, write_report
 from .generation import fit_classifier
 from .head_to_head import Contest, compete, step_seconds, summary
 from .training import Fit, fit
+from .using import COMMANDS, WORDS
 from .zoo import make
 
 # %% ../nbs/28_cli.ipynb #3da5e4f8
@@ -217,23 +218,23 @@ def _bench_options(commands) -> None:
     b.set_defaults(call=bench)
 
 
-def _option(p: argparse.ArgumentParser, name: str, kind: type, default, text: str) -> None:
-    "One argument: by its place if it has no default, a switch if it is a boolean."
+def _option(p: argparse.ArgumentParser, name: str, known, default, text: str) -> None:
+    "One argument, as annotated: by its place if it has no default, a switch if boolean, several if a sequence."
+    kind, many = next(iter(get_args(known)), known), {"nargs": "+"} if get_origin(known) is Sequence else {}
     flag, text = "--" + name.replace("_", "-"), text or name
     if default is inspect.Parameter.empty: p.add_argument(name, help=text)
     elif kind is bool: p.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=text)
-    else: p.add_argument(flag, type=kind, default=default, help=text + DEFAULT * (default is not None))
+    else: p.add_argument(flag, type=kind, default=default, help=text + DEFAULT * (default is not None), **many)
 
 
 def _own_options(commands) -> None:
     "The commands for your own images, with the arguments of their functions."
-    for fn, example in COMMANDS.items():
+    for command, (fn, example) in COMMANDS.items():
         about = " ".join(fn.__doc__.split("\n\n")[0].split()).split(";")[0].rstrip(".")
-        p = commands.add_parser(fn.__name__, help=about.replace("`", ""), epilog=f"example: {example}")
+        p = commands.add_parser(command, help=about.replace("`", ""), epilog=f"example: scoreae {command} {example}")
         for name, known in inspect.signature(fn).parameters.items():
-            kind = next(iter(get_args(known.annotation)), known.annotation)
             if fn is train and name == "images": p.add_argument(name, nargs="?", help=WORDS[name])
-            elif known.kind is not known.VAR_KEYWORD: _option(p, name, kind, known.default, WORDS.get(name, ""))
+            elif known.kind is not known.VAR_KEYWORD: _option(p, name, known.annotation, known.default, WORDS[name])
         if fn is train:
             for name, (kind, text) in SETTINGS.items(): _option(p, name, kind, None, text)
         _debug(p)

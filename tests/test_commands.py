@@ -1,5 +1,6 @@
 """The commands for own images, as a user types them: a folder of mixed files, killed, resumed, used."""
 
+import inspect
 import json
 import os
 import pickle
@@ -88,6 +89,13 @@ def test_images_go_in_and_out(run, photos, tmp_path):
     (["encode", "RUN", "PHOTOS", "--out", "codes.txt"], "out: expected an .npy file"),
     (["evaluate", "PHOTOS"], "folder: expected a run"),
     (["interpolate", "RUN", "PHOTOS"], "required: second"),
+    (["edit", "RUN", "PHOTOS"], "labels: expected a file of labels, or else an axis"),
+    (["edit", "RUN", "PHOTOS", "--axis", "9"], "axis: expected an integer >= 0 and <= 3"),
+    (["edit", "RUN", "PHOTOS", "--labels", "gone.csv"], "labels: expected a .csv or .npy file that exists"),
+    (["edit", "RUN", "PHOTOS", "--axis", "1", "--amounts", "far"], "invalid float value: 'far'"),
+    (["explore", "PHOTOS"], "folder: expected a"),
+    (["train", "PHOTOS", "--minutes", "0", "--out", "new", "--width", "8"], "minutes: expected a finite number in (0"),
+    (["train", "PHOTOS", "--minutes", "1", "--steps", "9", "--out", "new", "--width", "8"], "not both"),
 ])  # fmt: skip
 def test_errors_are_one_line(line, said, run, photos, capsys, monkeypatch, tmp_path):
     from scoreae.cli import main
@@ -100,12 +108,90 @@ def test_errors_are_one_line(line, said, run, photos, capsys, monkeypatch, tmp_p
     assert status == 2 and said in error and error.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["train", "encode", "reconstruct", "sample", "interpolate", "evaluate", "info"])
+LIST = ("demo", "train", "encode", "reconstruct", "sample", "interpolate", "edit", "evaluate", "bench", "explore")
+LIST += ("info",)
+
+
+@pytest.mark.parametrize("name", LIST)
 def test_help_has_an_example(name, capsys):
     from scoreae.cli import main
 
     with pytest.raises(SystemExit) as end: main([name, "--help"])
     assert end.value.code == 0 and f"example: scoreae {name} " in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("name", LIST)
+def test_options_are_named_as_in_python(name):
+    "The arguments of a command's function, no more and no less, with the same defaults."
+    from dataclasses import asdict
+
+    from scoreae import cli
+    from scoreae.commands import SETTINGS
+
+    choices = next(a for a in cli.parser()._actions if a.dest == "command").choices
+    options = {a.dest: a.default for a in choices[name]._actions if a.dest not in ("help", "debug")}
+    fn = {"demo": cli.demo, "bench": cli.bench}.get(name) or cli.COMMANDS[name][0]
+    known = {k: v for k, v in inspect.signature(fn).parameters.items() if v.kind is not v.VAR_KEYWORD}
+    more = {"train": dict.fromkeys(SETTINGS), "bench": asdict(cli.Contest())}.get(name, {})
+    needed = {k for k, v in known.items() if v.default is v.empty}
+    want = {k: None if k in needed else v.default for k, v in known.items()} | more
+    hidden = {"progress"} if name in ("demo", "bench") else set()
+    assert {k: v for k, v in want.items() if k not in hidden} == options
+
+
+def test_debug_shows_the_error_and_an_interrupt_has_its_own_status(monkeypatch, capsys):
+    from scoreae import cli
+
+    for line in (["--debug", "info", "nowhere"], ["info", "nowhere", "--debug"]):
+        with pytest.raises(ValueError, match="folder: expected a saved model"): cli.main(line)
+
+    def interrupted(run: str): raise KeyboardInterrupt
+
+    interrupted.__doc__ = "Stop."
+    monkeypatch.setitem(cli.COMMANDS, "info", (interrupted, "runs/photos"))
+    assert cli.main(["info", "x"]) == 130 and capsys.readouterr().err == "scoreae: interrupted\n"
+
+
+def test_minutes_are_kept(photos, tmp_path):
+    line = ["train", photos, "--model", "ae", "--minutes", 0.05, "--width", 8, "--size", 8, "--z-dim", 2]
+    call(*line, "--no-report", "--no-progress", "--out", tmp_path / "run")
+    done = sa.load(tmp_path / "run").trained
+    assert done["ended"] == "budget" and done["steps"] > 1 and 3 <= done["seconds"] < 60
+
+
+def test_edit_moves_an_attribute(run, photos, tmp_path):
+    "Labels of files, a folder to edit, and a picture for each amount; the same by an array of labels."
+    files = sorted(p for p in photos.rglob("*") if p.suffix in (".png", ".jpg"))
+    names = [p.relative_to(photos).as_posix() for p in files]
+    grey = [float(sa.data.load(p, 16, 3).mean()) for p in files]
+    rows = ["file,mood,grey", *(f"{n},{'happy' if v > 0 else 'sad'},{v}" for n, v in zip(names, grey, strict=True))]
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    how = ["--labels", tmp_path / "labels.csv", "--steps", 2, "--amounts", -1, 1]
+    call("edit", run, photos, *how, "--column", "grey", "--out", tmp_path / "grey.npy")
+    assert np.load(tmp_path / "grey.npy").shape == (2, 60, 3, 16, 16)
+    call("edit", run, photos, *how, "--out", tmp_path / "mood")
+    made = sorted(p.name for p in (tmp_path / "mood").iterdir())
+    assert len(made) == 120 and made[:2] == ["00000_+1.png", "00000_-1.png"]
+    call("edit", run, photos, "--axis", 1, "--steps", 3, "--amounts", 2, "--hold", "--out", tmp_path / "axis.npy")
+    assert np.load(tmp_path / "axis.npy").shape == (1, 60, 3, 16, 16)
+
+
+def test_explore_writes_report_and_a_notebook_that_runs(run, tmp_path):
+    "The notebook stands in the folder of the run, which may have been moved, and makes four sliders."
+    import shutil
+
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    before = (run / "report.html").read_text()
+    (run / "report.html").unlink()
+    said = call("explore", run, "--limit", 4).stdout
+    assert f"jupyter lab {run / 'explore.ipynb'}" in said
+    assert (run / "report.html").read_text() == before, "the report is the one that the training wrote"
+    shutil.copytree(run, tmp_path / "moved")
+    nb = nbformat.read(tmp_path / "moved" / "explore.ipynb", 4)
+    nbformat.validate(nb)
+    nbclient.NotebookClient(nb, timeout=300, resources={"metadata": {"path": str(tmp_path / "moved")}}).execute()
+    views = [o for c in nb.cells for o in c.get("outputs", []) if "widget-view" in str(o.get("data", {}))]
+    assert len(views) == 4
 
 
 def test_encoder_passes_the_checks_that_apply():

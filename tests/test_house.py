@@ -31,9 +31,9 @@ FLOORS = {
     "zoo": 7, "semantics": 7, "training": 7, "evaluation": 7,
     "explore": 8, "head_to_head": 8,
     "interop": 8,
-    "reports": 9,
-    "commands": 10,
-    "cli": 11,
+    "reports": 9, "explorers": 9,
+    "commands": 10, "using": 11,
+    "cli": 12,
 }  # fmt: skip
 LAZY = ("torchvision", "sklearn", "scipy", "PIL", "diffusers", "accelerate", "torchmetrics", "huggingface_hub", "av")
 HEAVY = {"matplotlib": {"explore"}, "ipywidgets": {"explore"}} | {name: set() for name in LAZY}

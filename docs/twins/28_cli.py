@@ -23,20 +23,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_origin
 
 import torch
 from torch import Tensor
 
 from scoreae import data
 from scoreae.autoencoder import Autoencoder, write_atomic
-from scoreae.commands import COMMANDS, SETTINGS, WORDS, train
+from scoreae.commands import SETTINGS, train
 from scoreae.core import require_int, require_number
 from scoreae.evaluation import evaluate, markdown_table, to_json
 from scoreae.explore import plot_losses, plot_rows, traverse, write_report
 from scoreae.generation import fit_classifier
 from scoreae.head_to_head import Contest, compete, step_seconds, summary
 from scoreae.training import Fit, fit
+from scoreae.using import COMMANDS, WORDS
 from scoreae.zoo import make
 
 # %%
@@ -225,7 +226,7 @@ def bench(out: str = "runs/bench", models: Sequence[str] | None = None, root: st
 # %% [markdown]
 # ## The entry point
 #
-# The commands for your own images are the functions of [41_commands](41_commands.ipynb); their arguments are the options. Wrong input is one line on standard error and exit status 2; `--debug`, before or after the command's name, shows the traceback. An interrupt from the keyboard ends with status 130, as shells expect.
+# The commands for your own images are the functions of [41_commands](41_commands.ipynb) and [49_using](49_using.ipynb); their arguments are the options. Wrong input is one line on standard error and exit status 2; `--debug`, before or after the command's name, shows the traceback. An interrupt from the keyboard ends with status 130, as shells expect.
 
 # %%
 #| exports
@@ -270,23 +271,23 @@ def _bench_options(commands) -> None:
     b.set_defaults(call=bench)
 
 
-def _option(p: argparse.ArgumentParser, name: str, kind: type, default, text: str) -> None:
-    "One argument: by its place if it has no default, a switch if it is a boolean."
+def _option(p: argparse.ArgumentParser, name: str, known, default, text: str) -> None:
+    "One argument, as annotated: by its place if it has no default, a switch if boolean, several if a sequence."
+    kind, many = next(iter(get_args(known)), known), {"nargs": "+"} if get_origin(known) is Sequence else {}
     flag, text = "--" + name.replace("_", "-"), text or name
     if default is inspect.Parameter.empty: p.add_argument(name, help=text)
     elif kind is bool: p.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=text)
-    else: p.add_argument(flag, type=kind, default=default, help=text + DEFAULT * (default is not None))
+    else: p.add_argument(flag, type=kind, default=default, help=text + DEFAULT * (default is not None), **many)
 
 
 def _own_options(commands) -> None:
     "The commands for your own images, with the arguments of their functions."
-    for fn, example in COMMANDS.items():
+    for command, (fn, example) in COMMANDS.items():
         about = " ".join(fn.__doc__.split("\n\n")[0].split()).split(";")[0].rstrip(".")
-        p = commands.add_parser(fn.__name__, help=about.replace("`", ""), epilog=f"example: {example}")
+        p = commands.add_parser(command, help=about.replace("`", ""), epilog=f"example: scoreae {command} {example}")
         for name, known in inspect.signature(fn).parameters.items():
-            kind = next(iter(get_args(known.annotation)), known.annotation)
             if fn is train and name == "images": p.add_argument(name, nargs="?", help=WORDS[name])
-            elif known.kind is not known.VAR_KEYWORD: _option(p, name, kind, known.default, WORDS.get(name, ""))
+            elif known.kind is not known.VAR_KEYWORD: _option(p, name, known.annotation, known.default, WORDS[name])
         if fn is train:
             for name, (kind, text) in SETTINGS.items(): _option(p, name, kind, None, text)
         _debug(p)

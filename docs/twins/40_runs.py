@@ -113,6 +113,23 @@ def read_run(folder: str | os.PathLike) -> dict:
     return config
 
 
+def _states(folder: Path) -> list[Path]:
+    "The files of states in a folder, the newest last."
+    found = [(STATE.fullmatch(p.name), p) for p in folder.iterdir()]
+    return [p for m, p in sorted((int(m[1]), p) for m, p in found if m)]
+
+
+def read_info(folder: str | os.PathLike) -> dict | None:
+    "The numbers of the newest state in `folder` that can be read, without tensors and lock; `None` if none can."
+    for file in reversed(_states(Path(folder).expanduser())):
+        try:
+            with file.open("rb") as f:
+                size = f.read(8)
+                return _header(size + f.read(min(int.from_bytes(size, "little"), 2**27)))
+        except (OSError, ValueError, KeyError): continue
+    return None
+
+
 class RunFolder:
     """The folder of one training: `run.json` (its `config`), the last two states, a lock held until `close`.
 
@@ -143,8 +160,7 @@ class RunFolder:
 
     def states(self) -> list[Path]:
         "The files of states, the newest last."
-        found = [(STATE.fullmatch(p.name), p) for p in self.folder.iterdir()]
-        return [p for m, p in sorted((int(m[1]), p) for m, p in found if m)]
+        return _states(self.folder)
 
     def close(self) -> None:
         "Give the lock back."
@@ -211,6 +227,7 @@ with expect_fail(ValueError, contains="resume=True"): RunFolder(run.folder, old)
 with expect_fail(ValueError, contains="model.z_dim: 8 -> 16"): RunFolder(run.folder, new, resume=True)
 run = RunFolder(run.folder, old, resume=True)
 test_eq(last_state(run)[1], {"loss": 200.1})
+test_eq((read_info(run.folder), read_info(room.name)), ({"loss": 200.1}, None))
 with expect_fail(ValueError, contains="folder: expected a run"): read_run(room.name)
 
 # %% [markdown]

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Your own images
 #
-# > From a folder of pictures to a trained model, its codes, and pictures again: the functions behind `scoreae train` and its companions.
+# > From a folder of pictures to a trained model: the function behind `scoreae train`, and what it chooses.
 
 # %% [markdown]
-# `scoreae train photos/ --model sami --z-dim 32 --minutes 30 --out runs/photos` is all that a first run needs. This page holds the functions that such commands call; each can be called from Python with the same words. They choose what the data can tell, the size, the channels, and the width that the time allows, print what they chose, and write it down, so that a resumed run and every later command use the same.
+# `scoreae train photos/ --model sami --z-dim 32 --minutes 30 --out runs/photos` is all that a first run needs. This page holds the function that the command calls; it can be called from Python with the same words. It chooses what the data can tell, the size, the channels, and the width that the time allows, prints what it chose, and writes it down, so that a resumed run and every later command ([49_using](49_using.ipynb)) use the same.
 
 # %%
 #| default_exp commands
@@ -12,7 +12,6 @@
 # %%
 #| exports
 import inspect
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,13 +24,12 @@ from scoreae import data
 from scoreae.autoencoder import Autoencoder, write_atomic
 from scoreae.core import require, require_choice, require_int, rng
 from scoreae.evaluation import evaluate as table_row
-from scoreae.evaluation import markdown_table, to_json
 from scoreae.explore import plot_rows
 from scoreae.files import staged, to_float, to_uint8
 from scoreae.reports import run_report
 from scoreae.runs import differences, read_run
 from scoreae.training import Fit, fit
-from scoreae.zoo import VARIANTS, load, make
+from scoreae.zoo import VARIANTS, make
 
 # %%
 #| hide
@@ -41,6 +39,8 @@ import tempfile
 
 from fastcore.test import expect_fail, test_eq
 from PIL import Image
+
+from scoreae.zoo import load
 
 # %% [markdown]
 # ## What the data can tell
@@ -95,8 +95,11 @@ def split(x: Tensor, seed: int = 0, share: float = 0.1) -> tuple[Tensor, Tensor]
     return x[order[cut:].sort().values], x[order[:cut].sort().values]
 
 
-def write_images(x: Tensor, out: str | Path) -> list[Path]:
-    "Write images (N, C, H, W) in [-1, 1]: to one .npy file (uint8), one .png if there is one image, or a folder."
+def write_images(x: Tensor, out: str | Path, names: Sequence[str] | None = None) -> list[Path]:
+    """Write images (N, C, H, W) in [-1, 1]: to one .npy file (uint8), one .png if there is one image, or a folder.
+
+    In a folder they are called by `names`, or by their numbers.
+    """
     from PIL import Image
 
     out, levels = Path(out).expanduser(), to_uint8(x)
@@ -104,7 +107,7 @@ def write_images(x: Tensor, out: str | Path) -> list[Path]:
         with staged(out) as part: np.save(part, levels.numpy())
         return [out]
     require(out.suffix in ("", ".png") and (len(x) == 1 or not out.suffix), "out", str(out), "a folder, or a .npy file")
-    files = [out] if out.suffix else [out / f"{i:05d}.png" for i in range(len(x))]
+    files = [out] if out.suffix else [out / f"{k}.png" for k in names or (f"{i:05d}" for i in range(len(x)))]
     for file, image in zip(files, levels, strict=True):
         a = image.permute(1, 2, 0).numpy()
         with staged(file) as part: Image.fromarray(a[..., 0] if a.shape[2] == 1 else a).save(part)
@@ -164,7 +167,7 @@ def _new_model(s: dict) -> Autoencoder:
         return make(s["model"], (s["channels"], *s["size"]), s["z_dim"], width=s["width"])
 
 
-def _describe(model: Autoencoder, images: int) -> str:
+def describe(model: Autoencoder, images: int) -> str:
     "A model and its number of images in one line."
     (c, h, w), parameters = model.shape, sum(p.numel() for p in model.parameters())
     what = f"{type(model).__name__}, codes of {model.z_dim} numbers, {parameters:,} parameters"
@@ -232,11 +235,12 @@ def _preview(folder: Path, shown: Tensor):
 
 # %%
 #| exports
-def _report(folder: Path, model: Autoencoder, x: Tensor, held_out: Tensor, done: Fit) -> None:
-    "The report of a run, with its row of numbers."
+def final_report(folder: Path, model: Autoencoder, x: Tensor, held_out: Tensor, done: Fit | None = None,
+                 steps: int = 10) -> None:
+    "Write report.html of a run, with a row of numbers: images `x` (uint8) and `held_out` (in [-1, 1]), its `Fit`."
     cut = min(200, len(held_out) // 2)
-    row = table_row(model, to_float(x[:200]), held_out[:cut], held_out[cut : 2 * cut], levels=256, steps=10)
-    run_report(folder / "report.html", model, to_float(x[:2000]), held_out[:200], done, [row])
+    row = table_row(model, to_float(x[:200]), held_out[:cut], held_out[cut : 2 * cut], levels=256, steps=steps)
+    run_report(folder / "report.html", model, to_float(x[:2000]), held_out[:200], done, [row], steps=steps)
 
 
 def train(images: str | None = None, out: str = "runs/train", resume: bool = False, progress: bool = True,
@@ -255,100 +259,15 @@ def train(images: str | None = None, out: str = "runs/train", resume: bool = Fal
     require("images" in s, "images", images, "a file or folder of images")
     s, x = _chosen(s)
     model = _new_model(s)
-    print(_describe(model, len(x)))
+    print(describe(model, len(x)))
     x, held_out = split(x, s["seed"])
     shown, val = to_float(held_out[:8]), to_float(held_out)
     how = {k: s[k] for k in ("minutes", "steps", "batch_size", "lr", "seed", "precision") if k in s}
     how |= {"every": every, "compile": compile, "accumulate": accumulate, "progress": progress}
     done = fit(model, x, **how, val=val, callback=_preview(folder, shown), run=folder, resume=resume, note=s)
-    if report and int(os.environ.get("RANK", 0)) == 0: _report(folder, model.cpu(), x, val, done)
+    if report and int(os.environ.get("RANK", 0)) == 0: final_report(folder, model.cpu(), x, val, done)
     print(f"{done.steps} steps in {done.seconds:.0f} s; model, preview and report are in {folder}")
     return done
-
-
-# %% [markdown]
-# ## Use
-#
-# A model is the folder of a run. Images that go in are brought to its size; images that come out are PNG files, or one array.
-
-# %%
-#| exports
-def _images_for(model: Autoencoder, images: str | Path, crop: str = "center") -> Tensor:
-    "Images (N, C, H, W) in [-1, 1] as the model takes them."
-    c, h, w = model.shape
-    return to_float(read_images(images, (h, w), c, crop))
-
-
-def encode(model: str, images: str, out: str = "codes.npy", crop: str = "center") -> Tensor:
-    "Write the codes (N, z_dim) of images to an .npy file, by the model in the folder `model`; returns them."
-    network, place = load(model), Path(out).expanduser()
-    require(place.suffix == ".npy", "out", out, "an .npy file")
-    z = network.encode(_images_for(network, images, crop))
-    with staged(place) as part, part.open("wb") as f: np.save(f, z.numpy())
-    print(f"{len(z)} codes of {z.shape[1]} numbers: {out}")
-    return z
-
-
-def reconstruct(model: str, images: str, out: str = "reconstructed", mode: str = "point", steps: int = 25,
-                seed: int = 0, crop: str = "center") -> Tensor:
-    "Write reconstructions of images to a folder of PNG files, or to an .npy file; returns them."
-    network = load(model)
-    y = network.reconstruct(_images_for(network, images, crop), mode, steps, seed=seed)
-    write_images(y, out)
-    print(f"{len(y)} images: {out}")
-    return y
-
-
-def sample(model: str, out: str = "samples", n: int = 16, steps: int = 50, seed: int = 0) -> Tensor:
-    "Write `n` images, drawn from the model, to a folder of PNG files, or to an .npy file; returns them."
-    y = load(model).sample(n, steps, seed=seed)
-    write_images(y, out)
-    print(f"{len(y)} images: {out}")
-    return y
-
-
-def interpolate(model: str, first: str, second: str, out: str = "line", n: int = 9, mode: str = "point",
-                steps: int = 25, crop: str = "center") -> Tensor:
-    "Write `n` images on the line between the codes of two images to a folder of PNG files, or to an .npy file."
-    network = load(model)
-    ends = [_images_for(network, file, crop)[0] for file in (first, second)]
-    y = network.interpolate(*ends, n=n, mode=mode, steps=steps)
-    write_images(y, out)
-    print(f"{len(y)} images: {out}")
-    return y
-
-
-# %%
-#| exports
-def _held_out(run: str | Path) -> tuple[Autoencoder, Tensor, Tensor]:
-    "The model of a run of `train`, and its images in [-1, 1]: those it was trained on, and the others."
-    s = read_run(run)["note"]
-    require(isinstance(s, dict) and "images" in s, "run", str(run), "the folder of a run of scoreae train")
-    x, held_out = split(read_images(s["images"], tuple(s["size"]), s["channels"], s["crop"]), s["seed"])
-    return load(run), to_float(x), to_float(held_out)
-
-
-def evaluate(run: str, out: str | None = None, limit: int = 500, steps: int = 25, seed: int = 0) -> dict:
-    """Evaluate the run in a folder on its held-out images: half to choose on, half to report on, at most `limit` each.
-
-    Prints one row of a table, and writes it as JSON to the file `out`. Bits per dimension are of 256 levels.
-    """
-    model, x, held_out = _held_out(run)
-    cut = min(require_int(limit, "limit"), len(held_out) // 2)
-    row = table_row(model, x[:limit], held_out[:cut], held_out[cut : 2 * cut], levels=256, steps=steps, seed=seed)
-    if out: write_atomic(Path(out).expanduser(), (json.dumps(to_json([row]), indent=1) + "\n").encode())
-    print(markdown_table([row]))
-    return row
-
-
-def info(run: str) -> dict:
-    "Print what a folder holds: the model, its training, the states of its run; returns it."
-    model, folder = load(run), Path(run).expanduser()
-    print(_describe(model, model.trained.get("images", 0)))
-    found = {"class": type(model).__name__, "config": model.config, "trained": model.trained}
-    found["states"] = sorted(p.name for p in folder.glob("state-*.safetensors"))
-    print(json.dumps(found, indent=1, default=str))
-    return found
 
 
 # %%
@@ -367,44 +286,18 @@ SETTINGS = {
     "crop": (str, "center, pad or stretch (default: center)"),
     "precision": (str, "float32 or bf16 (default: float32)"),
 }
-WORDS = {
-    "model": "folder of a model or run", "run": "folder of a run", "images": "image file, folder, .npy or video",
-    "first": "image file", "second": "image file", "n": "number of images", "seed": "seed of the noise",
-    "mode": "point or sample", "crop": "center, pad or stretch", "limit": "most images to choose and to report on",
-    "resume": "go on with the run in --out", "report": "write report.html at the end", "progress": "show a bar",
-    "every": "steps between states, previews and held-out losses", "compile": "compile the networks",
-    "accumulate": "shards of a batch, one after the other", "out": "file or folder to write",
-    "steps": "evaluations of the denoiser for an image",
-}  # fmt: skip
-COMMANDS = {
-    train: "scoreae train photos/ --model sami --z-dim 32 --minutes 30 --out runs/photos",
-    encode: "scoreae encode runs/photos more_photos/ --out codes.npy",
-    reconstruct: "scoreae reconstruct runs/photos more_photos/ --mode sample --out again/",
-    sample: "scoreae sample runs/photos --n 64 --out drawn/",
-    interpolate: "scoreae interpolate runs/photos cat.png dog.png --n 9 --out line/",
-    evaluate: "scoreae evaluate runs/photos --out row.json",
-    info: "scoreae info runs/photos",
-}
 
 # %% [markdown]
-# The folder of photographs from above, for a few steps, and every command on what it leaves.
+# The folder of photographs from above, for a few steps: the model, its report and a preview are there, and what was chosen is kept.
 
 # %%
 out, kw = here / "run", {"model": "ae", "z_dim": 4, "steps": 12, "width": 8, "size": 16, "batch_size": 12}
 with contextlib.redirect_stdout(io.StringIO()) as said:
     train(here / "photos", out, progress=False, **kw)
-    z = encode(out, here / "photos", here / "codes.npy")
-    y = reconstruct(out, here / "photos", here / "again", steps=2)
-    sample(out, here / "drawn.npy", n=3, steps=2)
-    line = interpolate(out, here / "photos" / "1.png", here / "photos" / "2.png", here / "line", n=5, steps=2)
-    row = evaluate(out, here / "row.json", steps=2)
-    found = info(out)
     with expect_fail(ValueError, contains="width: 8 -> 16"): train(out=out, resume=True, width=16)
     test_eq(train(out=out, resume=True, report=False, progress=False).steps, 12)
-test_eq((tuple(z.shape), np.load(here / "codes.npy").shape), ((40, 4), (40, 4)))
-test_eq((len(list((here / "again").iterdir())), len(np.load(here / "drawn.npy")), len(line)), (40, 3, 5))
-test_eq(torch.equal(read_images(here / "line", (16, 16)), to_uint8(line)), True)
 assert "skipped 1 files" in said.getvalue() and "40 images of 3 channels and 16×16 pixels" in said.getvalue()
+test_eq(load(out).trained["steps"], 12)
 sorted(p.name.split("-")[0] for p in out.iterdir())
 
 # %%
@@ -415,6 +308,6 @@ room.cleanup()
 # ## What can go wrong
 #
 # * **Too few images.** A hundred photographs train a model that knows these hundred. The held-out curve of the report shows it.
-# * **A folder that changes.** The held-out tenth is drawn from the images that are there. If images are added, a run is not resumed, and `evaluate` would mix what was held out with what was not: copy the folder first.
+# * **A folder that changes.** The held-out tenth is drawn from the images that are there. If images are added, a run is not resumed, and its evaluation would mix what was held out with what was not: copy the folder first.
 # * **The subject at the edge.** Images are cut to the centre square; `--crop pad` keeps all of them.
 # * **A width that the time chose.** It depends on how busy the machine was. It is kept with the run; give `--width` to repeat one elsewhere.

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Fitting in
 #
-# > A trained model as a transformer of scikit-learn, as a repository of the Hugging Face hub, and as an exported graph.
+# > A trained model as a transformer of scikit-learn, a repository of the Hugging Face hub, an exported graph, and a pipeline of diffusers.
 
 # %% [markdown]
-# A code is only useful where the rest of your work happens. This page gives a trained model three faces that others know: scikit-learn's transformer, the hub's `push_to_hub` and `from_pretrained`, and a graph of `torch.export` that runs without this library. Each is a thin shell over what the model does already, and each is checked against that.
+# A code is only useful where the rest of your work happens. This page gives a trained model four faces that others know: scikit-learn's transformer, the hub's `push_to_hub` and `from_pretrained`, a graph of `torch.export` that runs without this library, and a pipeline folder of diffusers. Each is a thin shell over what the model does already, and each is checked against that.
 
 # %%
 #| default_exp interop
@@ -12,22 +12,39 @@
 # %%
 #| exports
 import inspect
+import json
 import os
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import torch as safetensors
 from torch import Tensor, nn
 
-from scoreae.autoencoder import Autoencoder
+from scoreae.autoencoder import Autoencoder, write_atomic
 from scoreae.core import require, require_int
+from scoreae.foreign import PREDICTIONS, Timed
+from scoreae.nets import UNet
+from scoreae.paths import Coefs
+from scoreae.sami import SAMI
+from scoreae.scores import Denoiser, scalings
 from scoreae.zoo import load
 
 # %%
 #| hide
 import tempfile
 
+# %%
+#| hide
+room = tempfile.TemporaryDirectory()
+os.environ["HF_MODULES_CACHE"] = f"{room.name}/modules"
+
+# %%
+#| hide
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers.utils.logging import disable_progress_bar
 from fastcore.test import expect_fail, test_close, test_eq
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -35,8 +52,13 @@ from sklearn.preprocessing import StandardScaler
 
 from scoreae import data
 from scoreae.baselines import AE
-from scoreae.sami import SAMI
+from scoreae.core import rng
+from scoreae.foreign import from_diffusers
 from scoreae.training import fit
+
+# %%
+#| hide
+disable_progress_bar()
 
 
 # %% [markdown]
@@ -144,7 +166,6 @@ def from_hub(name: str | os.PathLike, **kw) -> Autoencoder:
 
 
 # %%
-room = tempfile.TemporaryDirectory()
 to_hub(model, f"{room.name}/hub")
 again = from_hub(f"{room.name}/hub")
 test_eq((type(again), again.config), (type(model), model.config))
@@ -189,12 +210,151 @@ for m in (model, sami):
     export_encoder(m, f"{room.name}/encoder.pt2")
     graph = torch.export.load(f"{room.name}/encoder.pt2").module()
     test_close(graph(x_test), m.encode(x_test), eps=1e-5)
-room.cleanup()
 graph(x_test[:2]).shape
+
+# %% [markdown]
+# ## A pipeline of diffusers
+#
+# A SAMI contains an unconditional denoiser, which is a model of images of its own. diffusers keeps such a model as a folder with a network that predicts the noise at timesteps $i=0,\dots,N-1$, and a scheduler with a table of noise levels. Two cases:
+#
+# * **The network is diffusers' own**, because the model was built on one (`sa.SAMI(..., denoiser=sa.from_diffusers(unet, scheduler))`, [08_foreign](08_foreign.ipynb)). It is put back with the table that it came with, and diffusers reads the folder as any other.
+# * **The network is ours.** diffusers does not have its class, so the folder brings it: a file with the source of the network and nothing of this library. diffusers runs such code only if it is told to, with `trust_remote_code=True`.
+#
+# In the second case the table is the model's path at the times $(i+1)T/N$, and the prediction follows from the parametrisation of [03_scores](03_scores.ipynb). With $\hat x_0=s\,x_t+o\,F(n\,x_t,\log\gamma)$ for the network $F$, and $x_t=b\,x_0+c\,\varepsilon$,
+#
+# $$\hat\varepsilon=\frac{x_t-b\,\hat x_0}{c}=\frac{1-b\,s}{c}\,x_t-\frac{b\,o}{c}\,F(n\,x_t,\log\gamma).$$ {#eq-interop-eps}
+#
+# Four numbers for each timestep say all of it, $n$, $\log\gamma$ and the two factors. They are computed here in double precision and stored with the weights; between timesteps they are interpolated.
+
+# %%
+#| exports
+COMPONENT = '''"""The denoiser of a score-based autoencoder as diffusers knows denoisers."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.unets.unet_2d import UNet2DOutput
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def require(ok, name, value, expected):
+    if not ok: raise ValueError(f"{name}: expected {expected}, got {value!r}")
+def require_int(value, name, low=1): return int(value)
+
+SOURCE
+
+class NoiseUNet(ModelMixin, ConfigMixin):
+    "Noisy images (N, C, H, W) at timesteps (N,) or () to the noise in them."
+
+    @register_to_config
+    def __init__(self, sample_size, in_channels, width, timesteps):
+        super().__init__()
+        self.net = UNet((in_channels, *sample_size), width)
+        self.register_buffer("table", torch.zeros(timesteps, 4))  # scale, log gamma, share of x_t, of the network
+
+    def forward(self, sample, timestep, return_dict=True):
+        at = torch.as_tensor(timestep, device=sample.device).flatten().expand(len(sample)).to(self.table)
+        low = at.floor().long().clamp(0, len(self.table) - 2)
+        row = torch.lerp(self.table[low], self.table[low + 1], (at - low)[:, None])
+        scale, level, own, share = (v.reshape(-1, 1, 1, 1) for v in row.unbind(1))
+        noise = own * sample - share * self.net(scale * sample, level.flatten())
+        return UNet2DOutput(sample=noise) if return_dict else (noise,)
+'''
+
+
+def _component() -> str:
+    "The source of the component: `COMPONENT` with that of our U-Net."
+    from scoreae import nets
+
+    parts = (nets.LevelEmbedding, nets._norm, nets._conv, nets._zero, nets.ResBlock, nets.resolutions)
+    return COMPONENT.replace("SOURCE", "\n\n".join(map(inspect.getsource, (*parts, nets.check_shape, nets.UNet))))
+
+
+def _noise_table(D: Denoiser, alpha_bar: Tensor) -> Tensor:
+    "The four numbers of the component for each entry of a table (N,): (N, 4)."
+    b, c, gamma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt(), alpha_bar / (1 - alpha_bar)
+    s = scalings(D.kind, Coefs(torch.zeros_like(b), b, c), D.stats)
+    return torch.stack([s.inp, gamma.log().clamp(*D.span), s.rest / c, b * s.out / c], 1).float()
+
+
+# %%
+#| exports
+def _own_component(D: Denoiser, folder: Path, alpha_bar: Tensor, shape: Sequence[int]) -> None:
+    "Write our U-Net as a component of a pipeline."
+    folder.mkdir(parents=True, exist_ok=True)
+    width, known = D.F.stem.out_channels, {"sample_size": list(shape[1:]), "in_channels": shape[0]}
+    config = {"_class_name": "NoiseUNet", **known, "width": width, "timesteps": len(alpha_bar)}
+    weights = {f"net.{k}": v for k, v in D.F.state_dict().items()} | {"table": _noise_table(D, alpha_bar)}
+    weights = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
+    write_atomic(folder / "noise_unet.py", _component().encode())
+    write_atomic(folder / "config.json", json.dumps(config, indent=1).encode())
+    write_atomic(folder / "diffusion_pytorch_model.safetensors", safetensors.save(weights, {"format": "pt"}))
+
+
+def to_diffusers(model: Autoencoder, folder: str | os.PathLike, timesteps: int = 1000) -> None:
+    """Write the unconditional denoiser of a SAMI as a `DDPMPipeline` folder of diffusers, with `timesteps` levels.
+
+    A network that came from diffusers keeps its own table. One of ours is written with its source: read it with
+    `DDPMPipeline.from_pretrained(folder, trust_remote_code=True)`. `ValueError` for any other model or network.
+    """
+    from diffusers import DDPMPipeline, DDPMScheduler, __version__
+
+    D = model.base() if isinstance(model, SAMI) else None
+    inner, place, own = getattr(D, "D", D), Path(folder), isinstance(getattr(D, "F", None), UNet)
+    known = own or isinstance(inner, Timed)
+    require(known, "model", type(model).__name__, "a SAMI on our U-Net or on a network of diffusers")
+    n = inner.path.N if isinstance(inner, Timed) else require_int(timesteps, "timesteps", low=2)
+    alpha_bar = model.path.alpha(torch.arange(1, n + 1).double() * model.path.T / n) ** 2
+    betas = 1 - alpha_bar / torch.cat([torch.ones(1).double(), alpha_bar[:-1]])
+    said = {v: k for k, v in PREDICTIONS.items()}.get(inner.kind, "epsilon")
+    scheduler = DDPMScheduler(n, trained_betas=betas.tolist(), prediction_type=said)
+    if not own: return DDPMPipeline(inner.F, scheduler).save_pretrained(place)
+    scheduler.save_pretrained(place / "scheduler")
+    _own_component(D, place / "unet", scheduler.alphas_cumprod.double(), model.shape)
+    index = {"_class_name": "DDPMPipeline", "_diffusers_version": __version__}
+    index |= {"scheduler": ["diffusers", "DDPMScheduler"], "unet": ["noise_unet", "NoiseUNet"]}
+    write_atomic(place / "model_index.json", json.dumps(index, indent=1).encode())
+
+
+# %% [markdown]
+# Both are read back by diffusers. Our own: what the component predicts is, by @eq-interop-eps, the denoiser's answer; and [08_foreign](08_foreign.ipynb) turns the pipeline into a denoiser again, which must be the one that went in. diffusers' own sampler draws from it.
+
+# %%
+with torch.no_grad():
+    for p in sami.net.parameters(): p += 0.05 * torch.randn(p.shape, generator=rng(0))
+    to_diffusers(sami, f"{room.name}/ours", 100)
+    with expect_fail(ValueError, contains="trust_remote_code"): DDPMPipeline.from_pretrained(f"{room.name}/ours")
+    pipeline = DDPMPipeline.from_pretrained(f"{room.name}/ours", trust_remote_code=True)
+    again, D, t = from_diffusers(pipeline), sami.base(), torch.tensor([0.01, 0.2, 0.5, 0.99]).double()
+    x_t = D.path.mix(x[:4], torch.randn(x[:4].shape, generator=rng(1)), t)
+    test_close(again(x_t, t), D(x_t, t), eps=2e-4)
+pipeline.set_progress_bar_config(disable=True)
+drawn = pipeline(batch_size=2, num_inference_steps=10, output_type="np", generator=rng(0)).images
+test_eq(drawn.shape, (2, 8, 8, 1))
+
+small = {"sample_size": 8, "in_channels": 1, "out_channels": 1, "layers_per_block": 1, "norm_num_groups": 4}
+kinds = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2, "block_out_channels": (8, 8)}
+theirs = SAMI((1, 8, 8), 4, denoiser=from_diffusers(UNet2DModel(**small, **kinds), DDPMScheduler(50)))
+fit(theirs, x, steps=10, progress=False)
+to_diffusers(theirs, f"{room.name}/theirs")
+again, D = from_diffusers(f"{room.name}/theirs"), theirs.base()  # no code is run
+with torch.no_grad(): test_close(again(x_t, t), D(x_t, t), eps=2e-4)
+with expect_fail(ValueError, contains="model: expected a SAMI"): to_diffusers(model, room.name)
+sorted(p.name for p in Path(room.name, "ours", "unet").iterdir())
+
+# %%
+#| hide
+room.cleanup()
 
 # %% [markdown]
 # ## What can go wrong
 #
 # * **Pixels in another range.** scikit-learn's digits are 0 to 16. The model wants $[-1,1]$ and says so.
 # * **Cross-validating the encoder.** A model that was trained on all images has seen the test folds. Train it on other images, or read the score as optimistic.
+# * **ONNX.** `torch.onnx` needs packages of its own, and the graph is enough for torch, so there is no export to ONNX.
+# * **Code in a folder.** `trust_remote_code=True` runs the folder's code. Do it for folders that you wrote, or read.
 # * **A graph on another device.** It is made for the device that the model was on.
