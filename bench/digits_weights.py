@@ -1,7 +1,7 @@
 """Train the small models that pages show, on the digits or on Fashion-MNIST, and save them under weights/.
 
     python bench/digits_weights.py [--steps 3000] [--width 16] [--z-dim 12] [--threads 1]
-    python bench/digits_weights.py --data fashion_mnist --root FOLDER --steps 1000 --batch 32 --width 12 --z-dim 16
+    python bench/digits_weights.py --data fashion_mnist --root FOLDER --steps 1500 --batch 32 --width 12 --z-dim 16
 
 A deterministic DBAE with a diffusion prior on its codes, and a DiffAE with DBAE's weighting: the same encoder, steps
 and seed. `metrics.json` beside the weights has the command and errors on the test images. Fashion-MNIST is a subset of
