@@ -35,7 +35,8 @@ def scores(z, v, discrete):
     halves = v > np.median(v, 0)
     if discrete: halves[:, 0] = v[:, 0] == v[0, 0]
     return {"DCI": dis.dci(z, v, discrete=discrete)["disentanglement"],
-            "MIG": float(dis.mig(z, v, discrete=discrete).mean()), "TAD": dis.tad(z, halves.astype(float))["tad"]}  # fmt: skip
+            "MIG": float(dis.mig(z, v, discrete=discrete).mean()),
+            "TAD": dis.tad(z, halves.astype(float))["tad"]}  # fmt: skip
 
 
 def nats(model, x):
