@@ -1,6 +1,6 @@
 """What does a price on the total correlation buy, and what does it cost? A stochastic DBAE on disks and on sprites.
 
-    python bench/tc_tradeoff.py [--data disks] [--weights 0 3 10] [--seeds 2] [--steps 400] [--threads 1]
+    python bench/tc_tradeoff.py [--data disks] [--weights 0 3 10] [--kl 1] [--seeds 2] [--steps 400] [--threads 1]
 
 Writes docs/results/tc-tradeoff.json. Per data set, weight and seed, on 1000 fresh images: DCI, MIG and TAD of the codes
 (TAD of the factors split at their medians; a shape is a square or not), each beside the mean over five rotations of the
@@ -62,7 +62,8 @@ def main():
     rules = {"steps": a.steps, "batch": a.batch, "width": a.width, "z-dim": a.z_dim, "kl": a.kl}
     command = f"python bench/tc_tradeoff.py --data {a.data} " + " ".join(f"--{k} {w}" for k, w in rules.items())
     sets = json.loads(OUT.read_text())["sets"] if OUT.exists() else {}
-    old = sets.get(a.data, {})
+    name = a.data if a.kl == 1 else f"{a.data}, rate weight {a.kl:g}"
+    old = sets.get(name, {})
     rows = old["rows"] if old.get("rules") == rules else []
     known = {(r["tc_weight"], r["seed"]) for r in rows}
     for seed, w in ((s, w) for s in range(a.seeds) for w in a.weights):
@@ -85,7 +86,7 @@ def main():
                 "sliced Wasserstein": sliced_wasserstein(test.x[:500], made),
                 "sliced Wasserstein, real": sliced_wasserstein(test.x[:500], other)}  # fmt: skip
         rows.append({k: round(u, 5) for k, u in row.items()})
-        sets[a.data] = {"command": command, "rules": rules, "rows": rows}
+        sets[name] = {"command": command, "rules": rules, "rows": rows}
         result = {"torch": torch.__version__, "machine": platform.machine(), "sets": sets}
         write_atomic(OUT, (json.dumps(result, indent=1) + "\n").encode())
         print(f"{time.perf_counter() - begin:.0f} s", rows[-1], flush=True)
