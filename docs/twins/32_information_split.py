@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from fastcore.test import test_close
+from IPython.display import Markdown
 
 from scoreae import data, samplers
 from scoreae.edits import invert, walk
@@ -59,19 +60,16 @@ def cell(name, case, column, unit):
 
 
 def table(case):
-    names = list(dict.fromkeys(r["model"] for r in rows_of(*case)))
-    _, ax = plt.subplots(figsize=(8.2, 0.6 + 0.25 * len(names)))
-    ax.set_axis_off()
-    body = [[cell(n, case, c, u) for c, u in COLUMNS.items()] for n in names]
-    heads = [c.replace(" samples", "").replace(" over draws", "").replace(" noise", "") for c in COLUMNS]
-    drawn = ax.table(body, rowLabels=names, colLabels=heads, loc="center", cellLoc="center", edges="horizontal")
-    drawn.auto_set_font_size(False)
-    drawn.set_fontsize(8)
-    drawn.scale(1, 1.35)
-    ax.set_title(title(*case), fontsize=11)
+    "The table of a data set and code size, in Markdown."
+    lines = [[title(*case), *COLUMNS], ["---"] * (1 + len(COLUMNS))]
+    for m in dict.fromkeys(r["model"] for r in rows_of(*case)):
+        lines.append([m, *(cell(m, case, c, u) for c, u in COLUMNS.items())])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-for case in cases: table(case)
+Markdown("\n\n".join(table(case) for case in cases))
+
+# %%
 seeds = {title(*c): len(over_seeds("AE", c, "point")) for c in cases}
 assert min(seeds.values()) >= 3
 {"commands": [result["sets"][d]["command"] for d, _ in cases], "seeds": seeds}

@@ -34,7 +34,7 @@ result = json.loads((root / "docs/results/tc-tradeoff.json").read_text())["sets"
 #
 # $$\mathcal L=\mathcal L_{\mathrm{AE}}+\mathbb E\,\mathrm{KL}\big(q(z|x)\,\|\,\mathcal N(0,I)\big)+w\cdot\widehat{\mathrm{TC}},$$ {#eq-tc-loss}
 #
-# the options `kl_weight=1` and `tc_weight=w` of [14_dbae](14_dbae.ipynb). The estimate is made from a batch, by @eq-stratified, and a batch of 32 is small: the other images say little about $q(z)$ where a code lies. Below, independent Gaussian axes, whose total correlation is zero, with posteriors about as wide as those of the models here: the estimate falls below zero. What is *reported* on this page is therefore measured on a thousand codes at once. (Narrow posteriors err the other way: then $q(z)$ of a thousand images is a set of separate points, which is far from independent, whatever the law of the images.)
+# the options `kl_weight=1` and `tc_weight=w` of [14_dbae](14_dbae.ipynb). The estimate of [12_priors](12_priors.ipynb) is made from a batch, and a batch of 32 is small: the other images say little about $q(z)$ where a code lies. Below, independent Gaussian axes, whose total correlation is zero, with posteriors about as wide as those of the models here: the estimate falls below zero. What is *reported* on this page is therefore measured on a thousand codes at once. (Narrow posteriors err the other way: then $q(z)$ of a thousand images is a set of separate points, which is far from independent, whatever the law of the images.)
 
 # %%
 g, N, s = rng(0), 4000, 0.5
