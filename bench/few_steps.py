@@ -1,9 +1,11 @@
 """Quality against evaluations of the denoiser, on an oracle and on trained digits; writes docs/results/few-steps.json.
 
-    python bench/few_steps.py [--draws 10000] [--samples 500] [--threads 1]
+    python bench/few_steps.py [--draws 10000] [--seeds 10] [--samples 500] [--threads 1]
 
 The released integrators (Euler, Heun with churn, on Karras's grid) against the update of `samplers`; and the seconds to
 get the start of a walk: DBAE's endpoint, feed-forward, against inversion of DiffAE's ODE (weights/, the same U-Net).
+Samples are drawn with `seeds` seeds on the oracle and with two on the digits: curves are means, "+-" their standard
+errors. "bias" is the distance of the average over seeds of the sorted draws: of `seeds` times as many draws.
 """
 
 import argparse
@@ -24,7 +26,7 @@ from scoreae.oracle import Mixture, denoiser
 
 ROOT = Path(__file__).resolve().parent.parent
 POINTS, SAMPLES = (1, 2, 3, 5, 7, 10, 15, 25), (2, 3, 5, 7, 10, 15, 25, 50)
-EULER, CHURN = (5, 10, 20, 50, 100), (2, 4, 7, 17, 33, 83, 167)
+EULER, CHURN = (5, 10, 20, 50, 100), (2, 7, 33, 167)
 
 
 def released(D, path, xT, n, method, churn, seed=0, clip=None):
@@ -44,7 +46,17 @@ def distance(draws, data):
     return (draws[:, 0].sort().values - exact).abs().mean().item()
 
 
-def on_oracle(draws):
+def curves(name, settings, call, score, seeds, pool=True):
+    "Mean score, its standard error and, of draws on the line, the score of the averaged quantiles: {n: setting}."
+    found = {n: [call(arg, s) for s in range(seeds)] for n, arg in settings.items()}
+    scores = {n: [score(x) for x in v] for n, v in found.items()}
+    rows = {name: {n: statistics.mean(v) for n, v in scores.items()},
+            f"{name} +-": {n: statistics.stdev(v) / len(v) ** 0.5 for n, v in scores.items()}}  # fmt: skip
+    average = lambda v: torch.stack([x.sort(0).values for x in v]).mean(0)
+    return rows | ({f"{name}, bias": {n: score(average(v)) for n, v in found.items()}} if pool else {})
+
+
+def on_oracle(draws, seeds):
     "A mixture of two narrow humps given x_T: the point's distance from the median, and of samples from the mixture."
     f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
     data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None], f64(0.1**2, 0.15**2)[:, None, None])
@@ -54,43 +66,52 @@ def on_oracle(draws):
     median, one = at[torch.searchsorted(cdf, 0.5)], xT[:1]
     D, D1 = denoiser(data, path, xT), denoiser(data, path, one)
     off = lambda x: (x - median).abs().item()
-    ours = lambda n, **kw: samplers.sample(D, path, xT, n, xT=xT, seed=0, **kw)
+    ours = lambda n, seed, **kw: samplers.sample(D, path, xT, n, xT=xT, seed=seed, **kw)
+    m, second = data.means[:, 0], data.covs[:, 0, 0] + data.means[:, 0] ** 2
+    spread = float(data.weights @ second - (data.weights @ m) ** 2) ** 0.5
+    churn = lambda n, seed: released(D, path, xT, n, "heun", 0.33, seed)
+    same, score = {n: n for n in SAMPLES}, lambda x: distance(x, data)
     return {
         "point, ours": {n: off(samplers.sample(D1, path, one, n, xT=one, mode="point")) for n in POINTS},
         "point, Euler": {n: off(released(D1, path, one, n, "euler", 0.0)) for n in EULER},
-        "samples, ours": {n: distance(ours(n), data) for n in SAMPLES},
-        "samples, ours, order 1": {n: distance(ours(n, order=1), data) for n in SAMPLES},
-        "samples, ancestral": {n: distance(ours(n, order=1, eta=1.0), data) for n in SAMPLES},
-        "samples, Heun with churn": {3 * n - 1: distance(released(D, path, xT, n, "heun", 0.33), data) for n in CHURN},
-        "samples, exact draws": distance(data.sample(draws, seed=1), data),
+        **curves("samples, ours", same, ours, score, seeds),
+        **curves("samples, ours, scale of the law", same, lambda n, s: ours(n, s, scale=spread), score, seeds),
+        **curves("samples, ours, order 1", same, lambda n, s: ours(n, s, order=1), score, seeds),
+        **curves("samples, ancestral", same, lambda n, s: ours(n, s, order=1, eta=1.0), score, seeds),
+        **curves("samples, Heun with churn", {3 * n - 1: n for n in CHURN}, churn, score, seeds),
+        **curves("samples, exact draws", {1: 1}, lambda n, s: data.sample(draws, seed=s + 1), score, seeds),
     }
 
 
-def on_digits(model, samples):
+def on_digits(model, samples, seeds=2):
     "Errors of points on [0, 1], and the Frechet distance of samples from the prior in a classifier's features."
     train, (x, _) = sa.data.digits("train", labels=True), sa.data.digits("test", labels=True)
     judge = fit_classifier(*train, seed=0)
     real, z = clf_features(judge, x), model.encode(x)
-    codes = model.prior.sample(samples, seed=0)
+    codes = [model.prior.sample(samples, seed=s) for s in range(seeds)]
     mse = lambda y: sqnorm(y.clamp(-1, 1) - x).mean().item() / 64 / 4
     fd = lambda y: float(frechet(real, clf_features(judge, y.clamp(-1, 1))))
 
-    def old(z, n, method, churn):
+    def old(z, n, method, churn, seed=0):
         xT = model.endpoint(z)
-        return released(model.denoiser(z, xT), model.path, xT, n, method, churn, clip=1.0)
+        return released(model.denoiser(z, xT), model.path, xT, n, method, churn, seed, clip=1.0)
+
+    ours = lambda n, s, **kw: model.decode(codes[s], "sample", n, seed=s, **kw)
+    same = {n: n for n in SAMPLES}
 
     with torch.no_grad():
         return {
             "point, ours": {n: mse(model.decode(z, "point", n)) for n in POINTS},
             "point, Euler": {n: mse(old(z, n, "euler", 0.0)) for n in EULER},
-            "samples, ours": {n: fd(model.decode(codes, "sample", n)) for n in SAMPLES},
-            "samples, ours, order 1": {n: fd(model.decode(codes, "sample", n, order=1)) for n in SAMPLES},
-            "samples, Heun with churn": {3 * n - 1: fd(old(codes, n, "heun", 0.33)) for n in CHURN},
+            **curves("samples, ours", same, ours, fd, seeds, False),
+            **curves("samples, ours, order 1", same, lambda n, s: ours(n, s, order=1), fd, seeds, False),
+            **curves("samples, Heun with churn", {3 * n - 1: n for n in CHURN},
+                     lambda n, s: old(codes[s], n, "heun", 0.33, s), fd, seeds, False),
             "samples, real images": fd(train[0]),
-        }
+        }  # fmt: skip
 
 
-def starts(dbae, diffae, rounds=7):
+def starts(dbae, diffae, rounds=5):
     "Seconds to get the start of the walk for the test images, interleaved; and what that start is good for."
     x = sa.data.digits("test")
     seconds = {"DBAE, feed-forward": [], "DiffAE, inversion by 101 evaluations": []}
@@ -116,14 +137,14 @@ def short(v):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    for name, value in [("draws", 10_000), ("samples", 500), ("threads", 1)]:
+    for name, value in [("draws", 10_000), ("seeds", 10), ("samples", 500), ("threads", 1)]:
         p.add_argument(f"--{name}", type=int, default=value)
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     dbae, diffae = (sa.load(ROOT / "weights" / name) for name in ("digits-dbae", "digits-diffae"))
     command = "python bench/few_steps.py " + " ".join(f"--{k} {v}" for k, v in vars(a).items())
     result = {"command": command, "torch": torch.__version__, "machine": platform.machine(),
-              "oracle": on_oracle(a.draws), "start": starts(dbae, diffae),
+              "oracle": on_oracle(a.draws, a.seeds), "start": starts(dbae, diffae),
               "digits": on_digits(dbae, a.samples)}  # fmt: skip
     (ROOT / "docs" / "results" / "few-steps.json").write_text(json.dumps(short(result), indent=1) + "\n")
     print(json.dumps(short(result), indent=1))

@@ -66,6 +66,12 @@ class DBAE(Autoencoder):
     def endpoint(self, z: Tensor) -> Tensor: return self.endpoint_net(z)
     def prepare(self, x: Tensor) -> None: self.images.fill_(len(x))
 
+    def sample(self, n: int, steps: int = 25, mode: str = "sample", seed: int | torch.Generator | None = 0,
+               **kw) -> Tensor:  # fmt: skip
+        "As `Autoencoder.sample`; `ValueError` if the model was never fitted."
+        require(int(self.seen) > 0, "model", "a DBAE that was never fitted", "one that has seen training images")
+        return super().sample(n, steps, mode, seed, **kw)
+
     def price(self, z: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         cost, parts = super().price(z, mean, std)
         if not self.tc_weight: return cost, parts
@@ -73,6 +79,13 @@ class DBAE(Autoencoder):
         return cost + self.tc_weight * tc, {**parts, "total correlation": tc.detach()}
 
     def denoiser(self, z: Tensor, xT: Tensor) -> Denoiser:
+        if not self.training and self.seen > 0: self._check_size(xT)
         told = {"z": None if self.condition == "xT" else z, "extra": None if self.condition == "z" else xT}
         F = lambda x, level: self.net(x, level, **told)
         return Denoiser(self.path, F, "edm", self.stats, xT, span=self.span)
+
+    def _check_size(self, xT: Tensor) -> None:
+        "`ValueError` for endpoints (N, C, H, W) more than ten times as large as those of the training."
+        size, usual = float(xT.detach().square().flatten(1).mean(1).max()) ** 0.5, self.stats.varT**0.5
+        most = f"endpoints of at most {10 * usual:.3g}, ten times those of the training"
+        require(size <= 10 * usual, "xT", f"root mean square {size:.3g}", most)

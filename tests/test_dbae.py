@@ -154,3 +154,45 @@ def test_edit_bad_input(digits):
     with pytest.raises(ValueError, match="steps: expected"): invert(diffae, x[:2], steps=2)
     with pytest.raises(ValueError, match="xT: expected"): samplers.sample(lambda x, t: x, dbae.path, x[:2])
     assert walk(diffae, diffae.encode(x[:2]), invert(diffae, x[:2]), 40).shape == (2, 1, 8, 8)
+
+
+def test_an_endpoint_that_training_has_never_seen(digits):
+    model, x = make("DBAE-d", digits), digits["test"][0][:4]
+    z, before = model.encode(x), {k: v.clone() for k, v in model.state_dict().items()}
+    with torch.no_grad():
+        xT = model.endpoint(z)
+        model.denoiser(z, 3 * xT)  # larger, but not absurd
+        for far in (1e3 * (xT.abs() + 0.1), torch.full_like(xT, math.nan), torch.full_like(xT, math.inf)):
+            with pytest.raises(ValueError, match="xT: expected endpoints of at most"): model.denoiser(z, far)
+    with pytest.raises(ValueError, match="z: expected finite codes"): model.decode(z * math.nan)
+    with pytest.raises(ValueError, match="z: expected finite codes"): model.decode(z[:, :2])
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items()) and model.decode(z).isfinite().all()
+
+
+def test_a_bridge_whose_end_is_lost_in_noise():
+    "At T the SNR of the reference path must be more than rounding, or the pin says nothing."
+    for far in (sa.VPLinear(0.1, 80.0), sa.VPLinear(0.1, 2000.0), sa.VPCosine(-60.0)):
+        with pytest.raises(ValueError, match="base: expected SNR_T > "): sa.Pinned(far)
+        with pytest.raises(ValueError, match="base: expected SNR_T > "): sa.DBAE((1, 8, 8), 3, width=8, path=far)
+
+
+def test_constants_of_another_model_raise(digits, tmp_path):
+    "A checkpoint's constants travel with its weights: weights without them, or with others', are not loaded."
+    from safetensors.torch import load_file, save_file
+
+    one, other = make("DBAE-d", digits), make("DBAE-d", digits, steps=6)
+    assert not torch.equal(one.moments, other.moments)
+    weights = {k: v for k, v in one.state_dict().items() if k != "moments"}
+    with pytest.raises(RuntimeError, match="moments"): other.load_state_dict(weights)
+    one.save(tmp_path / "one"), other.save(tmp_path / "other")
+    file, swapped = (next((tmp_path / k).glob("*.safetensors")) for k in ("one", "other"))
+    mixed = load_file(file) | {"moments": load_file(swapped)["moments"]}
+    save_file(mixed, file)
+    with pytest.raises(ValueError, match="damaged weights"): sa.load(tmp_path / "one")
+    with pytest.raises(ValueError, match="damaged weights"): sa.DBAE.load(tmp_path / "one")
+
+
+def test_sampling_before_any_training():
+    model = sa.DBAE((1, 8, 8), 3, width=8)
+    with pytest.raises(ValueError, match="model: expected one that has seen training images"): model.sample(2)
+    assert model.decode(torch.zeros(2, 3)).shape == (2, 1, 8, 8)  # decoding given codes is no sampling

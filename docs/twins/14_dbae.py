@@ -105,6 +105,12 @@ class DBAE(Autoencoder):
     def endpoint(self, z: Tensor) -> Tensor: return self.endpoint_net(z)
     def prepare(self, x: Tensor) -> None: self.images.fill_(len(x))
 
+    def sample(self, n: int, steps: int = 25, mode: str = "sample", seed: int | torch.Generator | None = 0,
+               **kw) -> Tensor:  # fmt: skip
+        "As `Autoencoder.sample`; `ValueError` if the model was never fitted."
+        require(int(self.seen) > 0, "model", "a DBAE that was never fitted", "one that has seen training images")
+        return super().sample(n, steps, mode, seed, **kw)
+
     def price(self, z: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         cost, parts = super().price(z, mean, std)
         if not self.tc_weight: return cost, parts
@@ -112,9 +118,16 @@ class DBAE(Autoencoder):
         return cost + self.tc_weight * tc, {**parts, "total correlation": tc.detach()}
 
     def denoiser(self, z: Tensor, xT: Tensor) -> Denoiser:
+        if not self.training and self.seen > 0: self._check_size(xT)
         told = {"z": None if self.condition == "xT" else z, "extra": None if self.condition == "z" else xT}
         F = lambda x, level: self.net(x, level, **told)
         return Denoiser(self.path, F, "edm", self.stats, xT, span=self.span)
+
+    def _check_size(self, xT: Tensor) -> None:
+        "`ValueError` for endpoints (N, C, H, W) more than ten times as large as those of the training."
+        size, usual = float(xT.detach().square().flatten(1).mean(1).max()) ** 0.5, self.stats.varT**0.5
+        most = f"endpoints of at most {10 * usual:.3g}, ten times those of the training"
+        require(size <= 10 * usual, "xT", f"root mean square {size:.3g}", most)
 
 
 # %% [markdown]
@@ -273,6 +286,13 @@ for row, (name, pictures) in zip(axes, rows.items(), strict=True):
     row[0].set_ylabel(name, rotation=0, ha="right", va="center")
 fig.suptitle("DBAE after 150 steps (endpoint: own grey scale)", fontsize=11)
 {k: f"mean squared error {v:.4f} on [0, 1]" for k, v in errors.items()}
+
+# %% [markdown]
+# **What a fitted model refuses.** The network knows endpoints of the size that training had, and the preconditioning is measured on them. An endpoint ten times as large (another model's, say) is an error and not a picture; so is sampling before any training. A code far off gives no such endpoint: the decoder's normalisation keeps it in range.
+
+# %%
+with expect_fail(ValueError, contains="xT: expected endpoints of at most"): model.denoiser(z, 50 * model.endpoint(z))
+with expect_fail(ValueError, contains="one that has seen training images"): DBAE((1, 8, 8), 4, width=8).sample(2)
 
 # %% [markdown]
 # The point is closer to the image than a sample, as it must be; and a *single* evaluation at $T$, where the denoiser sees only the endpoint and the code, is a point already.

@@ -111,7 +111,7 @@ for name, title in {"ae": "AE", "diffae": "DiffAE", "sami": "SAMI (told the leve
 # ## Where to start
 #
 # * **To learn**: [core](00_core.ipynb), then the pages of the table below in their order; `make lab` opens them as notebooks.
-# * **With images of your own**: [train on your own images](own-images.md), which takes one command; then [scikit-learn](scikit-learn.md), [the hub](hub.md) or [torch.export](export.md) for what comes after.
+# * **With images of your own**: [train on your own images](own-images.md), which takes one command; then [scikit-learn](scikit-learn.md), [the hub](hub.md), [diffusers](diffusers.md) or [torch.export](export.md) for what comes after.
 # * **To contribute**: [conventions](conventions.md), [decisions](decisions.md) and [how to review a notebook](twins.md); `make test` checks everything that can be checked.
 #
 # ## The tutorial
@@ -133,12 +133,13 @@ for name, title in {"ae": "AE", "diffae": "DiffAE", "sami": "SAMI (told the leve
 # | [Fidelity](23_fidelity.ipynb), [generation](29_generation.ipynb), [disentanglement](22_disentanglement.ipynb), [straightness](24_straightness.ipynb), [evaluation](26_evaluation.ipynb) | what is measured, and how |
 # | [Denoisers from elsewhere](08_foreign.ipynb), [SAMI on a frozen one](35_frozen_denoiser.ipynb) | a representation read out of a trained DDPM |
 # | [Edits](16_edits.ipynb), [semantic axes](45_semantics.ipynb) | attributes, lines between images; which axis says how many nats at which noise level |
-# | [Training](25_training.ipynb), [feeding](42_feeds.ipynb), [runs](40_runs.ipynb) | a loop that resumes bit for bit, on data larger than memory |
-# | [Looking](27_explore.ipynb), [reports](44_reports.ipynb), [the commands](28_cli.ipynb) and [those for own images](41_commands.ipynb), [other libraries](43_interop.ipynb) | use |
-# | [Why SAMI disentangles](31_why_sami_disentangles.ipynb), [what the rate's weight buys](39_what_beta_buys.ipynb), [DBAE's theorems](38_dbae_theorems.ipynb), [few steps](37_few_steps.ipynb) | the papers' claims, derived and tested |
+# | [Training](25_training.ipynb), [feeding](42_feeds.ipynb), [runs](40_runs.ipynb), [own images](36_own_images.ipynb) | a loop that resumes bit for bit, on data larger than memory; from a folder to a slider |
+# | [Looking](27_explore.ipynb), [reports](44_reports.ipynb), [sliders](48_explorers.ipynb), [the demo](28_cli.ipynb), [train by command](41_commands.ipynb), [use by command](49_using.ipynb), [other libraries](43_interop.ipynb) | use |
+# | [Why SAMI disentangles](31_why_sami_disentangles.ipynb), [disks](30_disks.ipynb), [straight videos](34_straight_videos.ipynb), [natural images](46_natural_images.ipynb), [what the rate's weight buys](39_what_beta_buys.ipynb) | SAMI's claims, derived and tested |
+# | [DBAE's theorems](38_dbae_theorems.ipynb), [the information split](32_information_split.ipynb), [few steps](37_few_steps.ipynb), [independent axes](47_tc_tradeoff.ipynb) | DBAE's claims, derived and tested |
 # | [Head to head](33_head_to_head.ipynb) | all models, trained alike and asked the same questions |
 #
-# The symbols are on one page, [notation](notation.md); units, shapes and errors on [conventions](conventions.md); why things are as they are, on [decisions](decisions.md); numbers with the commands that made them, on [results](results.md).
+# The symbols are on one page, [notation](notation.md); units, shapes and errors on [conventions](conventions.md); why things are as they are, on [decisions](decisions.md); numbers with the commands that made them, on [results](results.md), of [the contest](results-fashion-mnist.md), [SAMI](results-sami.md) and [DBAE](results-dbae.md).
 #
 # ## Licence
 #
