@@ -207,16 +207,17 @@ def demo(out: str = "runs/demo", minutes: float = 4.5, z_dim: int = 8, seed: int
 # %%
 #| exports
 def bench(out: str = "runs/bench", models: Sequence[str] | None = None, root: str | None = None, download: bool = False,
-          progress: bool = True, **rules) -> dict:
+          device: str | None = None, progress: bool = True, **rules) -> dict:
     """Train every model of the zoo, or `models`, by the rules of a `Contest`; write rows and `results.json` to `out`.
 
-    `rules` are the fields of `Contest`; `root` and `download` say where the images are, as in `data`.
+    `rules` are the fields of `Contest`; `root` and `download` say where the images are, as in `data`; `device` is by
+    default CUDA if there is one.
     """
     contest = Contest(**{k: tuple(v) if isinstance(v, list) else v for k, v in rules.items()})
     options = asdict(contest) | ({"models": tuple(models)} if models else {})
     words = ((f"--{k.replace('_', '-')}", *(v if isinstance(v, tuple) else (v,))) for k, v in options.items())
     command = shlex.join(["scoreae", "bench", *(str(v) for option in words for v in option)])
-    where = {"root": root, "download": download, "command": command, "progress": progress}
+    where = {"root": root, "download": download, "device": device, "command": command, "progress": progress}
     result = compete(contest, _writable(out), models, **where)
     for k in contest.z_dims: print(f"\ncodes of {k} numbers\n\n{markdown_table(summary(result['rows'], k))}")
     print(f"\nnumbers: {out}/results.json")
@@ -263,6 +264,7 @@ def _bench_options(commands) -> None:
     b.add_argument("--models", nargs="+", metavar="NAME", help="names of the zoo (default: all)")
     b.add_argument("--root", help="where the images lie (default: $SCOREAE_DATA, or the user's cache)")
     b.add_argument("--download", action="store_true", help="fetch the images if they are not there")
+    b.add_argument("--device", help="where to train, like cpu or cuda (default: CUDA if there is one)")
     for f in fields(Contest):
         many = {"nargs": "+"} if f.name == "z_dims" else {}
         kind = type(f.default[0] if many else f.default)

@@ -245,7 +245,7 @@ def summary(rows: Sequence[dict], z_dim: int, columns: Sequence[str] = COLUMNS) 
 # Small, to see that it works: three models on the digits, a few steps, two seeds. Held twice, the second time nothing is trained.
 
 # %%
-contest = Contest("digits", 8, 400, 100, 100, z_dims=(4,), seeds=2, steps=20, width=8)
+contest = Contest("digits", 8, 400, 100, 100, z_dims=(4,), seeds=2, steps=20, batch_size=16, width=8)
 with tempfile.TemporaryDirectory() as folder:
     result = compete(contest, folder, ("PCA", "AE", "DBAE"), progress=False)
     written = {p: p.stat().st_mtime_ns for p in Path(folder).glob("*seed*")}
