@@ -128,7 +128,8 @@ for i, image in enumerate(source):
     Image.fromarray(a if i else a[..., 0]).save(here / "photos" / (f"{i}.png" if i % 3 else f"{i}.jpg"))
 (here / "photos" / "notes.txt").write_text("not an image")
 size = choose_size(here / "photos")
-x = read_images(here / "photos", size)
+with contextlib.redirect_stdout(io.StringIO()) as said: x = read_images(here / "photos", size)
+assert said.getvalue() == f"skipped 1 files that are no images, the first: {here / 'photos' / 'notes.txt'}\n"
 test_eq((size, tuple(x.shape), x.dtype), ((32, 32), (40, 3, 32, 32), torch.uint8))
 part = split(x)
 test_eq([len(p) for p in part], [36, 4])

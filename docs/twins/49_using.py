@@ -115,7 +115,7 @@ with quiet() as said:
 test_eq((np.load(here / "codes.npy").shape, np.load(here / "drawn.npy").shape), ((120, 12), (3, 3, 8, 8)))
 test_close(line[[0, -1]], y[1:3], eps=1e-5)  # a line begins and ends at reconstructions
 test_close(data.load(here / "again"), y, eps=1 / 255 + 1e-6)  # PNG files keep 256 levels
-said.getvalue().splitlines()
+said.getvalue().replace(f"{here}/", "").splitlines()
 
 
 # %% [markdown]
