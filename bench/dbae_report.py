@@ -7,6 +7,8 @@ import json
 import statistics
 from pathlib import Path
 
+from scoreae.evaluation import markdown_table
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 
@@ -15,8 +17,7 @@ def read(name): return json.loads((RESULTS / f"{name}.json").read_text())
 
 
 def table(head, rows):
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+    return markdown_table([dict(zip(head, row, strict=True)) for row in rows]) + "\n"
 
 
 def over(values, unit=1.0, digits=2):

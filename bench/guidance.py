@@ -13,24 +13,10 @@ import time
 from pathlib import Path
 
 import torch
+from steps import PlainDenoiser, step
 
 import scoreae as sa
 from scoreae.core import randn_like, rng, sqnorm
-from scoreae.nets import UNet
-from scoreae.paths import VPCosine
-from scoreae.scores import Denoiser
-
-
-class Plain(torch.nn.Module):
-    "Denoising score matching alone: the yardstick."
-
-    def __init__(self, shape, width):
-        super().__init__()
-        self.path, self.net = VPCosine(-6.0), UNet(shape, width)
-
-    def loss(self, x, g):
-        t = torch.rand(len(x), generator=g, device=g.device).double().cpu() * 0.98 + 0.01
-        return sqnorm(Denoiser(self.path, self.net).residual(x, randn_like(x, g), t)).mean(), {}
 
 
 class ForwardOverReverse(sa.SAMI):
@@ -55,18 +41,6 @@ class ForwardOverReverse(sa.SAMI):
         return error.mean() + product.sum() - product.sum().detach(), {}
 
 
-def step(model, opt, x, g):
-    sync = torch.cuda.synchronize if x.is_cuda else lambda: None
-    sync()
-    begin = time.perf_counter() if x.is_cuda else time.process_time()
-    loss, _ = model.loss(x, g)
-    opt.zero_grad(set_to_none=True)
-    loss.backward()
-    opt.step()
-    sync()
-    return (time.perf_counter() if x.is_cuda else time.process_time()) - begin
-
-
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     for name, value in [("size", 8), ("channels", 1), ("width", 32), ("batch", 64), ("rounds", 15), ("threads", 2)]:
@@ -79,7 +53,7 @@ def main():
     shape, w = (a.channels, a.size, a.size), a.width
     given = sa.SAMI(shape, 8, width=w).base()
     models = {
-        "denoiser alone": Plain(shape, w),
+        "denoiser alone": PlainDenoiser(shape, w),
         "joint, encoder of a quarter width": sa.SAMI(shape, 8, width=w, encoder_width=w // 4),
         "joint, encoder of half width (default)": sa.SAMI(shape, 8, width=w),
         "joint, encoder of full width": sa.SAMI(shape, 8, width=w, encoder_width=w),
@@ -90,7 +64,8 @@ def main():
     models = {k: m.to(device).train() for k, m in models.items()}
     opts = {k: torch.optim.AdamW([q for q in m.parameters() if q.requires_grad]) for k, m in models.items()}
     x, g = torch.rand(a.batch, *shape, device=device) * 2 - 1, rng(0, device)
-    rounds = [{k: step(m, opts[k], x, g) for k, m in models.items()} for _ in range(a.rounds + 2)][2:]
+    clock = time.perf_counter if x.is_cuda else time.process_time
+    rounds = [{k: step(m, opts[k], x, g, clock) for k, m in models.items()} for _ in range(a.rounds + 2)][2:]
     base = "denoiser alone"
     result = {
         "command": "python bench/guidance.py " + " ".join(f"--{k} {v}" for k, v in vars(a).items() if k != "out"),

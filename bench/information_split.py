@@ -10,21 +10,16 @@ subset, averaged down to 14 pixels a side. A run that is interrupted goes on whe
 """
 
 import argparse
-import json
-import platform
-import time
-from pathlib import Path
 
 import torch
+from stored import RESULTS, fill_set
 
 import scoreae as sa
-from scoreae.autoencoder import write_atomic
 from scoreae.core import sqnorm
 from scoreae.edits import invert, walk
 from scoreae.evaluation import probe
 from scoreae.head_to_head import Contest, images_of
 
-OUT = Path(__file__).resolve().parent.parent / "docs" / "results" / "information-split.json"
 MODELS = {
     "AE": (sa.AE, {}),
     "DiffAE": (sa.DiffAE, {}),
@@ -78,23 +73,17 @@ def main():
     rules = {"steps": a.steps, "batch": a.batch, "lr": a.lr, "width": a.width, **sizes}
     flags = {k: v for k, v in rules.items() if k not in sizes} | {"threads": a.threads}
     command = f"python bench/information_split.py --data {a.data} " + " ".join(f"--{k} {v}" for k, v in flags.items())
-    sets = json.loads(OUT.read_text())["sets"] if OUT.exists() else {}
-    old = sets.get(a.data, {})
-    rows = old["rows"] if old.get("rules") == rules else []  # rows of other models, code sizes or seeds are kept
-    known = {(r["model"], r["z_dim"], r["seed"]) for r in rows}
-    for k, seed, name in ((k, s, n) for k in a.z_dims for s in range(a.seeds) for n in a.models):
-        if (name, k, seed) in known: continue
-        begin, (kind, kw) = time.perf_counter(), MODELS[name]
+
+    def row(model, z_dim, seed):
+        kind, kw = MODELS[model]
         torch.manual_seed(seed)
-        model = kind(shape, k, width=a.width, encoder_width=a.width, **kw)
+        made = kind(shape, z_dim, width=a.width, encoder_width=a.width, **kw)
         done = {"steps": a.steps, "batch_size": a.batch, "lr": a.lr, "ema": 0.99, "seed": seed}
-        sa.fit(model, splits[0][0], **done, progress=False, device="cpu")
-        row = {"model": name, "z_dim": k, "seed": seed, **questions(model, splits)}
-        rows.append(row)
-        sets[a.data] = {"command": command, "rules": rules, "rows": rows}
-        result = {"torch": torch.__version__, "machine": platform.machine(), "sets": sets}
-        write_atomic(OUT, (json.dumps(result, indent=1) + "\n").encode())
-        print(f"{time.perf_counter() - begin:.0f} s", row, flush=True)
+        sa.fit(made, splits[0][0], **done, progress=False, device="cpu")
+        return questions(made, splits)
+
+    keys = ({"model": n, "z_dim": k, "seed": s} for k in a.z_dims for s in range(a.seeds) for n in a.models)
+    fill_set(RESULTS / "information-split.json", a.data, command, rules, keys, row)
 
 
 if __name__ == "__main__": main()

@@ -178,7 +178,8 @@ def main():
         if str(side) not in result["controls"]: result["controls"][str(side)] = controls(a, side)
         train(a.out / "photos", run, name, a.steps, size)
         if run.name in result["rows"]: continue
-        done, network = sa.load(run).trained, sa.load(run)
+        network = sa.load(run)
+        done = network.trained
         known = {"model": name, "size": side, "steps": done["steps"], "images": done["images"]}
         known |= {"seconds to train": done["seconds"], "losses": losses(run)}
         known["parameters"] = sum(p.numel() for p in network.parameters())

@@ -3,7 +3,7 @@
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -26,3 +26,21 @@ def add_row(file: Path, key: dict, make: Callable[[], dict], **about) -> dict:
     write_atomic(file, (json.dumps(found, indent=1) + "\n").encode())
     print(json.dumps(row)[:400], flush=True)
     return row
+
+
+def fill_set(file: Path, name: str, command: str, rules: dict, keys: Iterable[dict], make: Callable[..., dict]) -> None:
+    """Rows of the set `name` of `file`, which has several: one for each of `keys`, with what `make(**key)` finds.
+
+    A row is written as soon as it is known. Rows that were made by the same `rules` are kept, whatever their keys.
+    """
+    sets = json.loads(file.read_text())["sets"] if file.exists() else {}
+    old = sets.get(name, {})
+    rows = old["rows"] if old.get("rules") == rules else []
+    for key in keys:
+        if any(key.items() <= row.items() for row in rows): continue
+        begin = time.perf_counter()
+        rows.append(key | make(**key))
+        sets[name] = {"command": command, "rules": rules, "rows": rows}
+        result = {"torch": torch.__version__, "machine": platform.machine(), "sets": sets}
+        write_atomic(file, (json.dumps(result, indent=1) + "\n").encode())
+        print(f"{time.perf_counter() - begin:.0f} s", rows[-1], flush=True)

@@ -10,23 +10,18 @@ A run that is interrupted goes on where it was.
 """
 
 import argparse
-import json
-import platform
-import time
-from pathlib import Path
 
 import numpy as np
 import torch
+from stored import RESULTS, fill_set
 from threadpoolctl import threadpool_limits
 
 import scoreae as sa
 from scoreae import disentanglement as dis
-from scoreae.autoencoder import write_atomic
 from scoreae.core import randn_like, rng, sqnorm
 from scoreae.generation import sliced_wasserstein
 from scoreae.priors import kl_per_axis, total_correlation
 
-OUT = Path(__file__).resolve().parent.parent / "docs" / "results" / "tc-tradeoff.json"
 DISCRETE = {"disks": None, "sprites": [True, False, False, False, False]}
 
 
@@ -61,16 +56,11 @@ def main():
     v = test.factors.numpy().astype(float)
     rules = {"steps": a.steps, "batch": a.batch, "width": a.width, "z-dim": a.z_dim, "kl": a.kl}
     command = f"python bench/tc_tradeoff.py --data {a.data} " + " ".join(f"--{k} {w}" for k, w in rules.items())
-    sets = json.loads(OUT.read_text())["sets"] if OUT.exists() else {}
     name = a.data if a.kl == 1 else f"{a.data}, rate weight {a.kl:g}"
-    old = sets.get(name, {})
-    rows = old["rows"] if old.get("rules") == rules else []
-    known = {(r["tc_weight"], r["seed"]) for r in rows}
-    for seed, w in ((s, w) for s in range(a.seeds) for w in a.weights):
-        if (w, seed) in known: continue
-        begin = time.perf_counter()
+
+    def row(tc_weight, seed):
         torch.manual_seed(seed)
-        kw = {"stochastic": True, "kl_weight": a.kl, "tc_weight": w, "width": a.width, "encoder_width": a.width}
+        kw = {"stochastic": True, "kl_weight": a.kl, "tc_weight": tc_weight, "width": a.width, "encoder_width": a.width}
         model = sa.DBAE(tuple(x.shape[1:]), a.z_dim, **kw)
         done = {"steps": a.steps, "batch_size": a.batch, "lr": 3e-3, "ema": 0.99, "seed": seed}
         sa.fit(model, x, **done, progress=False, device="cpu")
@@ -79,17 +69,15 @@ def main():
         with threadpool_limits(1):
             found = scores(z.numpy(), v, DISCRETE[a.data])
             null = dis.rotation_null(lambda r: scores(r, v, DISCRETE[a.data]), z.numpy(), 5)
-        row = {"tc_weight": w, "seed": seed, **found, **{f"{k}, rotated": m["mean"] for k, m in null.items()}}
-        row |= nats(model, test.x)
+        found |= {f"{k}, rotated": m["mean"] for k, m in null.items()} | nats(model, test.x)
         made = model.sample(500, steps=15, seed=seed)
-        row |= {"point": sqnorm(model.decode(z[:300]) - test.x[:300]).mean().item() / x[0].numel() / 4,
-                "sliced Wasserstein": sliced_wasserstein(test.x[:500], made),
-                "sliced Wasserstein, real": sliced_wasserstein(test.x[:500], other)}  # fmt: skip
-        rows.append({k: round(u, 5) for k, u in row.items()})
-        sets[name] = {"command": command, "rules": rules, "rows": rows}
-        result = {"torch": torch.__version__, "machine": platform.machine(), "sets": sets}
-        write_atomic(OUT, (json.dumps(result, indent=1) + "\n").encode())
-        print(f"{time.perf_counter() - begin:.0f} s", rows[-1], flush=True)
+        found |= {"point": sqnorm(model.decode(z[:300]) - test.x[:300]).mean().item() / x[0].numel() / 4,
+                  "sliced Wasserstein": sliced_wasserstein(test.x[:500], made),
+                  "sliced Wasserstein, real": sliced_wasserstein(test.x[:500], other)}  # fmt: skip
+        return {k: round(u, 5) for k, u in found.items()}
+
+    keys = ({"tc_weight": w, "seed": s} for s in range(a.seeds) for w in a.weights)
+    fill_set(RESULTS / "tc-tradeoff.json", name, command, rules, keys, row)
 
 
 if __name__ == "__main__": main()

@@ -77,22 +77,25 @@ def encode(model: str, images: str, out: str = "codes.npy", crop: str = "center"
     return z
 
 
+def _written(y: Tensor, out: str) -> Tensor:
+    "The images that were made: written, and said."
+    write_images(y, out)
+    print(f"{len(y)} images: {out}")
+    return y
+
+
 def reconstruct(model: str, images: str, out: str = "reconstructed", mode: str = "point", steps: int = 25,
                 seed: int = 0, crop: str = "center") -> Tensor:
     "Write reconstructions of images to a folder of PNG files, or to an .npy file; returns them."
     network = load(model)
     y = network.reconstruct(_images_for(network, images, crop), mode, steps, seed=seed)
-    write_images(y, out)
-    print(f"{len(y)} images: {out}")
-    return y
+    return _written(y, out)
 
 
 def sample(model: str, out: str = "samples", n: int = 16, steps: int = 50, seed: int = 0) -> Tensor:
     "Write `n` images, drawn from the model, to a folder of PNG files, or to an .npy file; returns them."
     y = load(model).sample(n, steps, seed=seed)
-    write_images(y, out)
-    print(f"{len(y)} images: {out}")
-    return y
+    return _written(y, out)
 
 
 def interpolate(model: str, first: str, second: str, out: str = "line", n: int = 9, mode: str = "point",
@@ -101,9 +104,7 @@ def interpolate(model: str, first: str, second: str, out: str = "line", n: int =
     network = load(model)
     ends = [_images_for(network, file, crop)[0] for file in (first, second)]
     y = network.interpolate(*ends, n=n, mode=mode, steps=steps)
-    write_images(y, out)
-    print(f"{len(y)} images: {out}")
-    return y
+    return _written(y, out)
 
 
 # %%
