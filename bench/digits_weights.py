@@ -5,8 +5,8 @@
 
 A deterministic DBAE, a DiffAE with DBAE's weighting, and for the digits a SAMI that is told the level and an
 autoencoder, all with a diffusion prior on their codes: the same encoder, steps and seed. `metrics.json` beside the
-weights has the command and errors on the test images. Fashion-MNIST is a subset of 6000 training images, averaged down
-to 14 pixels a side.
+weights has the command and errors on the test images. `--models` asks for some of the four. Fashion-MNIST is a subset
+of 6000 training images, averaged down to 14 pixels a side.
 """
 
 import argparse
@@ -50,13 +50,14 @@ def main():
         p.add_argument(f"--{name}", type=int, default=value)
     p.add_argument("--data", default="digits", choices=["digits", "fashion_mnist"])
     p.add_argument("--root")
+    p.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     if a.data == "digits": images = sa.data.digits("train"), sa.data.digits("test")
     else: images = [images_of(Contest(a.data, val=2, test=500), a.root)[i][0] for i in (0, 2)]
     flags = {"data": a.data, "steps": a.steps, "batch": a.batch, "width": a.width, "z-dim": a.z_dim}
     command = "python bench/digits_weights.py " + " ".join(f"--{k} {v}" for k, v in flags.items())
-    for name in MODELS if a.data == "digits" else CLOTHES:
+    for name in a.models if a.data == "digits" else CLOTHES:
         kind, kw = MODELS[name]
         folder = WEIGHTS / f"{a.data.split('_')[0]}-{name}"
         file = folder / "metrics.json"

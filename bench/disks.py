@@ -25,9 +25,9 @@ SHAPE, K, RADIUS = (1, 16, 16), 8, 0.1875
 PATH = VPCosine(-math.log(5 * 256))
 HOW = {"weighting": "elbo", "gamma_max": math.exp(4), "kl_weight": 0.05, "time_conditioned": True}
 HIGH = {"weighting": "simple", "noise": "high", "kl_weight": 0.01, "time_conditioned": True}
-MODELS = ("joint", "pinned", "frozen", "joint, high noise", "VAE", "random encoder", "PCA", "joint, silent start",
-          "exact denoiser")  # fmt: skip
-ONCE = ("joint, high noise", "joint, silent start", "exact denoiser")  # one seed
+MODELS = ("joint", "pinned", "frozen", "exact denoiser", "pinned, begun at random", "joint, high noise", "VAE",
+          "random encoder", "PCA")  # fmt: skip
+ONCE = ("joint, high noise",)  # one seed
 
 
 class Exact:
@@ -57,15 +57,14 @@ def make(name, seed, contrast, pinned):
     how = dict(HIGH if name == "joint, high noise" else HOW)
     if name == "frozen": how |= {"denoiser": pinned.base(), "regime": "frozen"}
     elif name == "exact denoiser": how |= {"denoiser": Exact(contrast), "path": PATH, "regime": "frozen"}
-    else: how |= {"regime": name.split(", ")[0]}
+    else: how |= {"regime": name.split(", ")[0], "begin": "random" if "random" in name else None}
     return sa.SAMI(SHAPE, K, **nets, **how)
 
 
 @torch.no_grad()
-def start(model, x, silent=False):
-    "Let the untrained code speak: means with variance one on images `x`, deviations 0.3. Or let it be `silent`."
+def start(model, x):
+    "Let the untrained code speak: means with variance one on images `x`, deviations 0.3."
     head, k = model.encoder_net.head, model.z_dim
-    if silent: return head.weight.mul_(0.1)
     head.weight[:k] /= parts(model, x)[0].std(0)[:, None]
     head.bias[:k] -= parts(model, x)[0].mean(0)
     head.weight[k:] *= 0.1
@@ -155,7 +154,7 @@ def main():
     def trained(name, seed, x):
         model = make(name, seed, a.contrast, pinned.get(seed))
         learns = name not in ("PCA", "random encoder")
-        if isinstance(model, sa.SAMI): start(model, x[:1000], "silent" in name)
+        if "random" in name and isinstance(model, sa.SAMI): start(model, x[:1000])
         sa.fit(model, x if learns else x[:2000], steps=a.steps if learns else 1, batch_size=32, lr=3e-3, ema=0.99,
                seed=seed, progress=False)  # fmt: skip
         return model.eval()

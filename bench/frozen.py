@@ -24,9 +24,9 @@ from scoreae.semantics import watch
 
 SETTINGS = {
     "noise-blind": {},
-    "told the level": {"time_conditioned": True},
-    "gated": {"time_conditioned": "gated"},
-    "gated, high noise, β = 0.03": {"time_conditioned": "gated", "noise": "high", "kl_weight": 0.03},
+    "told, begun at random": {"time_conditioned": True, "begin": "random"},
+    "told, begun linear": {"time_conditioned": True},
+    "told, begun linear, high noise, β = 0.03": {"time_conditioned": True, "noise": "high", "kl_weight": 0.03},
 }
 
 

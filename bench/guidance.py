@@ -41,6 +41,25 @@ class ForwardOverReverse(sa.SAMI):
         return error.mean() + product.sum() - product.sum().detach(), {}
 
 
+class Compiled(sa.SAMI):
+    """The denoiser compiled, and the guidance too.
+
+    A compiled encoder cannot be differentiated twice (torch 2.15), but its gradient can be compiled as one function,
+    which is then differentiated once.
+    """
+
+    def __init__(self, *args, **kw):
+        super().__init__(*args, **kw)
+        self.net.forward = torch.compile(self.net.forward)
+        log_q = lambda x, z: torch.distributions.Normal(*self.codes(x), validate_args=False).log_prob(z).sum()
+        self.gradient = torch.compile(torch.func.grad(log_q))
+
+    def denoiser(self, z, xT=None):
+        D = super().denoiser(z)
+        D.guidance = lambda x_t, t: self.gradient(x_t, z)
+        return D
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     for name, value in [("size", 8), ("channels", 1), ("width", 32), ("batch", 64), ("rounds", 15), ("threads", 2)]:
@@ -60,7 +79,10 @@ def main():
         "pinned, half width": sa.SAMI(shape, 8, width=w, regime="pinned"),
         "frozen, half width": sa.SAMI(shape, 8, width=w, denoiser=given, regime="frozen"),
         "joint, half width, forward over reverse": ForwardOverReverse(shape, 8, width=w),
+        "denoiser alone, compiled": PlainDenoiser(shape, w),
+        "joint, half width, compiled": Compiled(shape, 8, width=w),
     }
+    models["denoiser alone, compiled"].net.forward = torch.compile(models["denoiser alone, compiled"].net.forward)
     models = {k: m.to(device).train() for k, m in models.items()}
     opts = {k: torch.optim.AdamW([q for q in m.parameters() if q.requires_grad]) for k, m in models.items()}
     x, g = torch.rand(a.batch, *shape, device=device) * 2 - 1, rng(0, device)

@@ -180,9 +180,15 @@ def draw_endpoint(self: Autoencoder, z: Tensor, g: torch.Generator) -> Tensor | 
 
 
 @patch
+def walker(self: Autoencoder, z: Tensor, xT: Tensor | None, mode: str) -> Callable[[Tensor, Tensor], Tensor]:
+    "The estimate that a walk in `mode` follows, for codes (N, z_dim) and their endpoints: here, the `denoiser`."
+    return self.denoiser(z, xT)
+
+
+@patch
 def decode(self: Autoencoder, z: Tensor, mode: str = "point", steps: int = 10, *, eta: float = 0.0, order: int = 2,
            grid: str = "graded", seed: int | torch.Generator | None = 0) -> Tensor:
-    """Images (N, C, H, W) in [-1, 1] for codes (N, z_dim), with `steps` evaluations of the denoiser.
+    """Images (N, C, H, W) in [-1, 1] for codes (N, z_dim), with `steps` evaluations of the `walker`.
 
     `mode` "point" (one image per code) or "sample" (a draw); `eta`, `order`, `grid` as in `samplers.sample`.
     """
@@ -195,7 +201,7 @@ def decode(self: Autoencoder, z: Tensor, mode: str = "point", steps: int = 10, *
         zb = zb.to(self.device, self.dtype)
         xT = self.draw_endpoint(zb, g) if mode == "sample" else self.endpoint(zb)
         like = torch.zeros(len(zb), *self.shape, device=self.device, dtype=self.dtype)
-        x = samplers.sample(self.denoiser(zb, xT), self.path, like, steps, xT=xT, **how)
+        x = samplers.sample(self.walker(zb, xT, mode), self.path, like, steps, xT=xT, **how)
         return x.clamp(-1, 1).to(z.device)
 
     with torch.no_grad(): return in_batches(part, z)

@@ -107,11 +107,9 @@ class _Means(nn.Module):
 
     def __init__(self, model: Autoencoder):
         super().__init__()
-        self.model, self.level = model, model.span[1]
-        self.told = "level" in inspect.signature(model.codes).parameters
+        self.model = model
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model.codes(x, *([torch.full_like(x[:, 0, 0, 0], self.level)] if self.told else []))[0]
+    def forward(self, x: Tensor) -> Tensor: return self.model.codes(x)[0]
 
 
 def export_encoder(model: Autoencoder, file: str | os.PathLike | None = None, most: int = 4096):

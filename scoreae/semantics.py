@@ -39,7 +39,7 @@ def unguided(model: SAMI, n: int, steps: int = 25, mode: str = "sample", seed: i
 def decode_axes(model: SAMI, z: Tensor, axes: Sequence[int], steps: int = 10, mode: str = "point",
                 seed: int | torch.Generator | None = 0, **kw) -> Tensor:
     "Images for codes (N, z_dim), guided by the chosen `axes` only; the other axes are left open."
-    D = model.denoiser(z.to(model.device, model.dtype), axes=axes)
+    D = model.walker(z.to(model.device, model.dtype), None, mode, axes)
     return _walk(model, D, len(z), steps, mode, rng(seed, model.device), **kw)
 
 

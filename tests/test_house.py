@@ -24,6 +24,7 @@ FLOORS = {
     "core": 0,
     "paths": 1, "nets": 1, "files": 1,
     "oracle": 2, "bridges": 2, "render": 2, "fidelity": 2, "disentanglement": 2, "straightness": 2, "generation": 2,
+    "linear_codes": 2,
     "scores": 3, "samplers": 3, "data": 3, "feeds": 2,
     "bounds": 4, "priors": 4, "foreign": 4,
     "autoencoder": 5, "gaps": 5,

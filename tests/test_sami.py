@@ -11,8 +11,9 @@ import torch
 import scoreae as sa
 from scoreae.core import rng
 from scoreae.foreign import Discrete, Given, Timed, from_diffusers
+from scoreae.interop import export_encoder
 from scoreae.paths import VPCosine, VPLinear
-from scoreae.sami import ANNEALS, annealed
+from scoreae.sami import ANNEALS, Guided, Shown, annealed
 from scoreae.semantics import back_and_forth, decode_axes, switch, unguided, watch
 
 SHAPE = (1, 8, 8)
@@ -51,11 +52,11 @@ def weights(module): return {k: v.clone() for k, v in module.state_dict().items(
 
 
 @pytest.mark.parametrize("noise", ["stratified", "uniform", "high"])
-@pytest.mark.parametrize("told", [False, True, "gated"])
-def test_frozen_is_frozen(noise, told):
+@pytest.mark.parametrize(("told", "begin"), [(False, "random"), (True, "random"), (True, "linear")])
+def test_frozen_is_frozen(noise, told, begin):
     torch.manual_seed(0)
     net, x = Net(), images()
-    how = {"regime": "frozen", "noise": noise, "time_conditioned": told}
+    how = {"regime": "frozen", "noise": noise, "time_conditioned": told, "begin": begin}
     model = sa.SAMI(SHAPE, 3, width=8, path=VPLinear(), denoiser=net, **how)
     before, before_e = weights(net), weights(model.encoder_net)
     sa.fit(model, x, steps=5, lr=1e-2, progress=False)
@@ -125,11 +126,71 @@ def test_an_own_denoiser_can_be_frozen():
     ("encoder", {"encoder": torch.nn.Flatten()}), ("encoder", {"encoder": lambda x: x}),
     ("encoder", {"encoder": torch.nn.Linear(3, 6)}),
     ("anneal", {"anneal": "exponential"}), ("noise", {"noise": "low"}),
-    ("noise", {"noise": "high", "weighting": "elbo"}), ("time_conditioned", {"time_conditioned": "gate"}),
+    ("noise", {"noise": "high", "weighting": "elbo"}), ("time_conditioned", {"time_conditioned": "gated"}),
+    ("begin", {"begin": "linear"}), ("begin", {"begin": "pca", "time_conditioned": True}),
+    ("std_floor", {"std_floor": 0.9, "time_conditioned": True}),
+    ("begin", {"begin": "linear", "time_conditioned": True, "encoder": torch.nn.Flatten()}),
     ("z_dim", {"z_dim": 0}), ("kl_weight", {"kl_weight": -1e-3}),
 ])  # fmt: skip
 def test_what_does_not_fit_is_named(name, kw):
     with pytest.raises(ValueError, match=rf"^{name}: expected"): sa.SAMI(SHAPE, **({"z_dim": 3, "width": 8} | kw))
+
+
+def test_a_told_encoder_begins_linear_once():
+    "The linear code is fitted before the first step of the first training, and never again."
+    torch.manual_seed(0)
+    model, x = sa.SAMI(SHAPE, 3, width=8, time_conditioned=True), images(40)
+    assert (model.posterior(x).stddev - 1).abs().max() < 1e-6 and (model.encode(x) == 0).all()  # nothing is said before
+    sa.fit(model, x, steps=2, progress=False)
+    first = model.linear.axes.clone()
+    torch.testing.assert_close(model.encode(x).var(0), torch.full((3,), 0.96), atol=0.1, rtol=0)
+    sa.fit(model, images(40, seed=1), steps=2, progress=False)
+    assert torch.equal(model.linear.axes, first)
+    blind = sa.SAMI(SHAPE, 3, width=8)
+    assert blind.linear is None and (blind.config["begin"], model.config["begin"]) == ("random", "linear")
+
+
+def test_a_linear_code_is_fitted_after_a_loop_of_ones_own():
+    torch.manual_seed(0)
+    model, x = sa.SAMI(SHAPE, 3, width=8, time_conditioned=True), images(40)
+    model.train().loss(x, rng(0))  # nobody has called `prepare`
+    sa.fit(model, x, steps=1, progress=False)
+    assert model.linear.fitted and model.encode(x).std() > 0.5
+
+
+def test_an_exported_encoder_is_encode(tmp_path):
+    "Also where the cleanest level of the training is a noisy one."
+    torch.manual_seed(0)
+    model, x = sa.SAMI(SHAPE, 3, width=8, time_conditioned=True, gamma_max=math.exp(3)), images(40)
+    sa.fit(model, x, steps=2, progress=False)
+    found = export_encoder(model).module()(x)
+    torch.testing.assert_close(found, model.encode(x))
+
+
+def test_the_corrections_fade_in_noise():
+    "In pure noise a told encoder that began linear says its prior, whatever its network has become."
+    torch.manual_seed(0)
+    model, x = sa.SAMI(SHAPE, 3, width=8, time_conditioned=True), images(40)
+    sa.fit(model, x, steps=2, progress=False)
+    for p in model.encoder_net.head.parameters(): torch.nn.init.normal_(p)
+    mean, std = model.codes(torch.randn(40, *SHAPE), torch.full((40,), -25.0))
+    assert mean.abs().max() < 1e-4 and (std - 1).abs().max() < 1e-4
+    mean, std = model.codes(x)
+    assert mean.std() > 0.5 and std.std() > 0.1
+
+
+def test_a_noise_blind_point_is_shown_noise():
+    "It does not depend on the seed, on the batch, or on whether all axes are asked for one by one."
+    torch.manual_seed(0)
+    model, x = sa.SAMI(SHAPE, 3, width=8).eval(), images(600)
+    z = 3 * model.encode(x)
+    point = model.decode(z, steps=4)
+    torch.testing.assert_close(point[:5], model.decode(z[:5], steps=4, seed=7))
+    torch.testing.assert_close(point[-5:], model.decode(z[-5:], steps=4))
+    assert isinstance(model.walker(z, None, "point"), Shown) and isinstance(model.walker(z, None, "sample"), Guided)
+    told = sa.SAMI(SHAPE, 3, width=8, time_conditioned=True)
+    assert isinstance(told.walker(z, None, "point"), Guided)
+    with pytest.raises(ValueError, match="mode: expected one of"): told.walker(z, None, "dot")
 
 
 def test_an_encoder_with_a_negative_deviation_is_named():
@@ -268,13 +329,11 @@ def test_the_exact_denoiser_of_disks(scripts):
 def test_a_start_that_speaks(scripts, told):
     disks = bench("disks")
     torch.manual_seed(0)
-    model, x = sa.SAMI(SHAPE, 3, width=8, time_conditioned=told), images(200)
+    model, x = sa.SAMI(SHAPE, 3, width=8, time_conditioned=told, begin="random"), images(200)
     disks.start(model, x)
     mean, std = disks.parts(model, x)
     torch.testing.assert_close(mean.std(0), torch.ones(3), atol=1e-3, rtol=0)
     assert (std - 0.3).abs().max() < 0.2
-    disks.start(model, x, silent=True)
-    assert disks.parts(model, x)[0].std(0).max() < 0.11
 
 
 @pytest.mark.parametrize(("name", "seeds"), [("disks", 3), ("straight", 3), ("natural", 1)])
@@ -284,13 +343,23 @@ def test_stored_results_are_whole(name, seeds):
     assert found["command"].startswith(f"python bench/{name}.py") and found["torch"] and found["device"]
     keys = [(r.get("model", r.get("set")), r.get("seed", 0)) for r in found["rows"]]
     assert len(set(keys)) == len(keys)
-    once = {"pixels", "exact denoiser", "joint, silent start", "joint, high noise", "SAMI, coarse"}
+    once = {"pixels", "joint, high noise", "SAMI, coarse"}
     for model in {m for m, _ in keys} - once: assert sum(m == model for m, _ in keys) == seeds, model
+
+
+def test_beginnings_are_whole():
+    "Three seeds of every encoder on every set, and controls, all from one command."
+    found = json.loads((RESULTS / "beginnings.json").read_text())
+    runs = [(r["set"], r["model"], r["seed"]) for r in found["rows"]]
+    models = {m for _, m, _ in runs} - {"controls"}
+    wanted = [(s, m, i) for s in ("digits", "clothes", "patches") for m in models for i in range(3)]
+    assert len(models) == 3 and sorted(r for r in runs if r[1] != "controls") == sorted(wanted)
+    assert {s for s, m, _ in runs if m == "controls"} == {"digits", "clothes", "patches"}
 
 
 def test_the_results_page_is_made_of_the_rows(scripts, tmp_path, monkeypatch):
     tables = bench("sami_tables")
-    for name in ("disks.json", "straight.json", "natural.json", "sami.md"):
+    for name in ("beginnings.json", "disks.json", "straight.json", "natural.json", "sami.md"):
         (tmp_path / name).write_bytes((RESULTS / name).read_bytes())
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     tables.main()
