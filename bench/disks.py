@@ -25,8 +25,8 @@ SHAPE, K, RADIUS = (1, 16, 16), 8, 0.1875
 PATH = VPCosine(-math.log(5 * 256))
 HOW = {"weighting": "elbo", "gamma_max": math.exp(4), "kl_weight": 0.05, "time_conditioned": True}
 HIGH = {"weighting": "simple", "noise": "high", "kl_weight": 0.01, "time_conditioned": True}
-MODELS = ("joint", "pinned", "frozen", "exact denoiser", "pinned, begun at random", "joint, high noise", "VAE",
-          "random encoder", "PCA")  # fmt: skip
+MODELS = ("joint", "pinned", "frozen", "exact denoiser", "pinned, begun at random", "untrained", "joint, high noise",
+          "VAE", "random encoder", "PCA")  # fmt: skip
 ONCE = ("joint, high noise",)  # one seed
 
 
@@ -56,6 +56,7 @@ def make(name, seed, contrast, pinned):
     if name == "VAE": return sa.VAE(SHAPE, K, beta=1.0, **nets)
     how = dict(HIGH if name == "joint, high noise" else HOW)
     if name == "frozen": how |= {"denoiser": pinned.base(), "regime": "frozen"}
+    elif name == "untrained": how |= {"regime": "joint"}
     elif name == "exact denoiser": how |= {"denoiser": Exact(contrast), "path": PATH, "regime": "frozen"}
     else: how |= {"regime": name.split(", ")[0], "begin": "random" if "random" in name else None}
     return sa.SAMI(SHAPE, K, **nets, **how)
@@ -149,11 +150,16 @@ def main():
         if name == "frozen" and seed not in pinned: pinned[seed] = trained("pinned", seed, x)
         model = trained(name, seed, x)
         if name == "pinned": pinned[seed] = model
-        return measure(model, splits, full)
+        found = measure(model, splits, full)
+        guided = ("gain", "energy", "pin", "u", "density", "centroid") if name == "untrained" else ()
+        return {k: v for k, v in found.items() if k not in guided}  # its denoiser is untrained, too
 
     def trained(name, seed, x):
         model = make(name, seed, a.contrast, pinned.get(seed))
         learns = name not in ("PCA", "random encoder")
+        if name == "untrained":  # the linear code, fitted
+            model.prepare(x)
+            return model.eval()
         if "random" in name and isinstance(model, sa.SAMI): start(model, x[:1000])
         sa.fit(model, x if learns else x[:2000], steps=a.steps if learns else 1, batch_size=32, lr=3e-3, ema=0.99,
                seed=seed, progress=False)  # fmt: skip
