@@ -170,6 +170,21 @@ budget, not what it can do.
 """
 
 
+PRIOR = """
+## With a diffusion of codes as prior
+
+```
+{command}
+```
+
+The same rules, but the prior that samples and bounds use is a diffusion, fitted to the training codes in {prior_steps}
+steps after the training ([12_priors](12_priors.ipynb)). Codes of {z_dims[0]} numbers, {seeds} seeds; beside the rate
+and the distances of samples those with the Gaussian prior, from the rows above. The trainings are the same, seed by
+seed.
+
+"""
+
+
 def head(title: str, description: str) -> str: return f"---\ntitle: {title}\ndescription: {description}\n---\n"
 
 
@@ -181,7 +196,23 @@ def contest(file: Path) -> str:
     run = json.loads(file.read_text())
     page = head("Head to head", "All models of the zoo, trained alike.") + CONTEST.format(**run, **run["contest"])
     tables = ((k, markdown_table(summary(run["rows"], k))) for k in run["contest"]["z_dims"])
-    return page + "".join(f"\n## Codes of {k} numbers\n\n{table}\n" for k, table in tables)
+    page += "".join(f"\n## Codes of {k} numbers\n\n{table}\n" for k, table in tables)
+    return page + with_prior(run, json.loads(file.with_stem(f"{file.stem}-prior").read_text()))
+
+
+def with_prior(plain: dict, run: dict) -> str:
+    "What a diffusion of codes changes, beside the same rows with a Gaussian prior."
+    from scoreae.evaluation import markdown_table
+    from scoreae.head_to_head import summary
+
+    k, lines = run["contest"]["z_dims"][0], []
+    before = {line["model"]: line for line in summary(plain["rows"], k)}
+    for line in summary(run["rows"], k):
+        row = {"model": line["model"]}
+        for c in ("rate (nats)", "bits/dim", "FD-clf", "SW"):
+            row |= {f"{c}, Gaussian": before[line["model"]][c], f"{c}, diffusion": line[c]}
+        lines.append(row)
+    return PRIOR.format(**run, **run["contest"]) + markdown_table(lines) + "\n"
 
 
 def results() -> dict[str, str]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from .autoencoder import Autoencoder, write_atomic
 from .core import require, require_int
+from .files import staged
 from .foreign import PREDICTIONS, Timed
 from .nets import UNet
 from .paths import Coefs
@@ -112,12 +113,25 @@ class _Means(nn.Module):
     def forward(self, x: Tensor) -> Tensor: return self.model.codes(x)[0]
 
 
+def _save_graph(graph, file: Path) -> None:
+    "Write a graph to a file: for .onnx as ONNX, which needs its packages, else as torch.export keeps graphs."
+    with staged(file) as part:
+        if file.suffix != ".onnx": return torch.export.save(graph, str(part))
+        try: import onnxscript  # noqa: F401
+        except ImportError as e: raise ImportError("ONNX needs its packages: pip install 'scoreae[onnx]'") from e
+        names = {"input_names": ["images"], "output_names": ["codes"], "dynamic_shapes": {"x": {0: "batch"}}}
+        torch.onnx.export(graph, (), part, dynamo=True, verbose=False, external_data=False, **names)
+
+
 def export_encoder(model: Autoencoder, file: str | os.PathLike | None = None, most: int = 4096):
-    "The encoder as a graph of `torch.export`, images (N, C, H, W) in [-1, 1] to codes (N, z_dim), 2 <= N <= `most`."
+    """The encoder as a graph of `torch.export`, images (N, C, H, W) in [-1, 1] to codes (N, z_dim), 2 <= N <= `most`.
+
+    It is saved to `file`, as ONNX if its name ends in .onnx.
+    """
     batch = torch.export.Dim("batch", min=2, max=require_int(most, "most", low=3))
     like = torch.zeros(3, *model.shape, device=model.device, dtype=model.dtype)
     with torch.no_grad(): graph = torch.export.export(_Means(model.eval()), (like,), dynamic_shapes=({0: batch},))
-    if file is not None: torch.export.save(graph, str(file))
+    if file is not None: _save_graph(graph, Path(file))
     return graph
 
 # %% ../nbs/43_interop.ipynb #fdb4ed0a

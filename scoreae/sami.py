@@ -145,7 +145,9 @@ class SAMI(Autoencoder):
 
     def prepare(self, x: Tensor) -> None:
         "Fit the linear code to the training images (N, C, H, W), unless it has been fitted before."
-        if self.linear is not None and not self.linear.fitted: self.linear.fit(x[:LINEAR_IMAGES])
+        if self.linear is None or self.linear.fitted: return
+        some = torch.randperm(len(x), generator=rng(0))[:LINEAR_IMAGES].sort().values
+        self.linear.fit(x[some.to(x.device)])
 
     def loss(self, x: Tensor, g: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         "The training loss, and its parts with what is `watched`: free and guided error, guidance, pin."

@@ -163,8 +163,12 @@ def test_an_exported_encoder_is_encode(tmp_path):
     torch.manual_seed(0)
     model, x = sa.SAMI(SHAPE, 3, width=8, time_conditioned=True, gamma_max=math.exp(3)), images(40)
     sa.fit(model, x, steps=2, progress=False)
-    found = export_encoder(model).module()(x)
+    found = export_encoder(model, tmp_path / "e.onnx").module()(x)
     torch.testing.assert_close(found, model.encode(x))
+    reference = pytest.importorskip("onnx.reference")
+    codes = reference.ReferenceEvaluator(str(tmp_path / "e.onnx")).run(None, {"images": x[:5].numpy()})[0]
+    torch.testing.assert_close(torch.from_numpy(codes), model.encode(x[:5]))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["e.onnx"]
 
 
 def test_the_corrections_fade_in_noise():
