@@ -26,6 +26,7 @@ SETTINGS = {
     "noise-blind": {},
     "told, begun at random": {"time_conditioned": True, "begin": "random"},
     "told, begun linear": {"time_conditioned": True},
+    "told, begun linear, untrained": {"time_conditioned": True},
     "told, begun linear, high noise, β = 0.03": {"time_conditioned": True, "noise": "high", "kl_weight": 0.03},
 }
 
@@ -76,8 +77,9 @@ def main():
     for name, kw in SETTINGS.items():
         torch.manual_seed(a.seed)
         model = sa.SAMI((1, 8, 8), a.z_dim, denoiser=given, regime="frozen", encoder_width=16, **kw)
-        begin, steps = time.process_time(), round(a.share * a.steps)
-        sa.fit(model, x, steps=steps, batch_size=128, lr=4e-3, ema=0.97, seed=a.seed, progress=False)
+        begin, steps = time.process_time(), 0 if "untrained" in name else round(a.share * a.steps)
+        if not steps: model.eval().prepare(x)
+        else: sa.fit(model, x, steps=steps, batch_size=128, lr=4e-3, ema=0.97, seed=a.seed, progress=False)
         row(f"SAMI, {name}", model, steps, time.process_time() - begin)
         found = watch(model, splits["test"][0], n=12)
         gains[name] = {k: [round(v, 3) for v in found[k].tolist()] for k in ("u", "gain", "energy")}

@@ -68,7 +68,10 @@ def train(name, a, command):
         about = {"command": command, "steps": fit.steps, "torch": torch.__version__}
         (WEIGHTS / f"{name}-sami" / "metrics.json").write_text(json.dumps(about, indent=1) + "\n")
     found, seen = axes(model, test[:400], n=24, images=16), watch(model, test[:400], n=24)
-    others = {}
+    torch.manual_seed(0)
+    fresh = sa.SAMI(shape, K, width=a.width, encoder_width=8, **how).eval()
+    fresh.prepare(x)
+    others = {"SAMI, untrained": codes_tad(fresh, test, attributes)}
     for kind in ("PCA", "RandomEncoder"):
         torch.manual_seed(0)
         other = getattr(sa, kind)(shape, K, **({} if kind == "PCA" else {"width": 8, "encoder_width": 8}))

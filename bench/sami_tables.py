@@ -120,11 +120,12 @@ TEXTS = {
     "disks": (disks, "Disks (page 30)",
               "R² of x, y and background by probes of the code's mean, by k-NN of a draw, and by k-NN of the mean on "
               "the full range of contrasts; ± over seeds. Then alignment beside its value after rotations, and nats. "
-              "The pinned regime codes all three factors in all seeds; the joint and the frozen regime lost the centre "
-              "in one seed of three, which draws show and probes of means hardly."),
+              "Every regime codes all three factors in all seeds, as the untrained linear code does, but the centre "
+              "not linearly."),
     "straight": (straight, "Straight videos (page 34)",
                  "Curvature in degrees, mean over shapes, digits and clothes; ± over seeds. R²: linear probe of place, "
-                 "scale and opacity of held-out stills. That SAMI's codes are straighter than others is not found."),
+                 "scale and opacity of held-out stills. Told the level, SAMI's codes are straighter than the pixels, "
+                 "but not than those of PCA, the autoencoder and the VAE."),
     "natural": (natural, "Natural images (page 46)",
                 "TAD of attributes of test images; rotated: mean ± deviation over 20 rotations of the code. Gain, "
                 "energy, cross term and rate in nats; a gain far above the rate means that the denoiser left its work "

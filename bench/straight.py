@@ -24,6 +24,7 @@ MOTIONS = ("move", "rotate", "scale", "fade")
 SIDE = {"shapes": 0.35, "digits": 0.5, "clothes": 0.5}
 COARSE = {"time_conditioned": True, "weighting": "elbo", "gamma_max": math.exp(3), "kl_weight": 0.1}
 MODELS = {"SAMI": ("SAMI", {}), "SAMI, told level": ("SAMI", {"time_conditioned": True}),
+          "SAMI, told, begun at random": ("SAMI", {"time_conditioned": True, "begin": "random"}),
           "SAMI, coarse": ("SAMI", COARSE), "AE": ("AE", {}), "VAE": ("VAE", {}),
           "random encoder": ("RandomEncoder", {}), "PCA": ("PCA", {})}  # fmt: skip
 
