@@ -225,7 +225,7 @@ def encode(self: Autoencoder, x: Tensor) -> Tensor:
 # %% [markdown]
 # ## Out: codes to images
 #
-# Decoding is sampling with the code's denoiser. `mode="point"` gives one image per code, `mode="sample"` a draw from $p(x|z)$ ([06_samplers](06_samplers.ipynb) says what exactly). Every estimate on the way is clamped to $[-1,1]$, where the mean of any images lies, and so is the result: what comes out may go in again.
+# Decoding is sampling with the code's denoiser. `mode="point"` gives one image per code, `mode="sample"` a draw from $p(x|z)$ ([06_samplers](06_samplers.ipynb) says what exactly). A model that must be asked differently on a walk without noise overrides `walker` ([13_sami](13_sami.ipynb) has a reason). Every estimate on the way is clamped to $[-1,1]$, where the mean of any images lies, and so is the result: what comes out may go in again.
 
 # %%
 #| exports
@@ -237,9 +237,15 @@ def draw_endpoint(self: Autoencoder, z: Tensor, g: torch.Generator) -> Tensor | 
 
 
 @patch
+def walker(self: Autoencoder, z: Tensor, xT: Tensor | None, mode: str) -> Callable[[Tensor, Tensor], Tensor]:
+    "The estimate that a walk in `mode` follows, for codes (N, z_dim) and their endpoints: here, the `denoiser`."
+    return self.denoiser(z, xT)
+
+
+@patch
 def decode(self: Autoencoder, z: Tensor, mode: str = "point", steps: int = 10, *, eta: float = 0.0, order: int = 2,
            grid: str = "graded", seed: int | torch.Generator | None = 0) -> Tensor:
-    """Images (N, C, H, W) in [-1, 1] for codes (N, z_dim), with `steps` evaluations of the denoiser.
+    """Images (N, C, H, W) in [-1, 1] for codes (N, z_dim), with `steps` evaluations of the `walker`.
 
     `mode` "point" (one image per code) or "sample" (a draw); `eta`, `order`, `grid` as in `samplers.sample`.
     """
@@ -252,7 +258,7 @@ def decode(self: Autoencoder, z: Tensor, mode: str = "point", steps: int = 10, *
         zb = zb.to(self.device, self.dtype)
         xT = self.draw_endpoint(zb, g) if mode == "sample" else self.endpoint(zb)
         like = torch.zeros(len(zb), *self.shape, device=self.device, dtype=self.dtype)
-        x = samplers.sample(self.denoiser(zb, xT), self.path, like, steps, xT=xT, **how)
+        x = samplers.sample(self.walker(zb, xT, mode), self.path, like, steps, xT=xT, **how)
         return x.clamp(-1, 1).to(z.device)
 
     with torch.no_grad(): return in_batches(part, z)

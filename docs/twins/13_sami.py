@@ -4,7 +4,7 @@
 # > The encoder guides an unconditional score; there is no decoder. From Bayes' rule to the loss, its units, and three ways to train it.
 
 # %% [markdown]
-# SAMI [@lyo2025sami] makes an autoencoder out of two networks that both exist already: an unconditional denoiser, and an encoder. Decoding is *denoising guided by the encoder*: at each noise level the encoder looks at the noisy image and says in which direction it should change for the code to become more likely. This page derives that estimate and its loss, says what exactly is bounded and what the weight of the rate means in nats, and trains a small model on handwritten digits. [31_why_sami_disentangles](31_why_sami_disentangles.ipynb) goes on with what the code becomes, [45_semantics](45_semantics.ipynb) with what can be done with a trained model, [35_frozen_denoiser](35_frozen_denoiser.ipynb) with a denoiser from elsewhere.
+# SAMI [@lyo2025sami] makes an autoencoder out of two networks that both exist already: an unconditional denoiser, and an encoder. Decoding is *denoising guided by the encoder*: at each noise level the encoder looks at the noisy image and says in which direction it should change for the code to become more likely. This page derives that estimate and its loss, says what exactly is bounded and what the weight of the rate means in nats, and trains a small model on handwritten digits. [31_why_sami_disentangles](31_why_sami_disentangles.ipynb), [45_semantics](45_semantics.ipynb) and [35_frozen_denoiser](35_frozen_denoiser.ipynb) go on.
 #
 # Statements about the method follow the paper's abstract, public reviews and summaries; the derivations are ours.
 
@@ -24,10 +24,12 @@ from torch.nn.functional import softplus
 
 from scoreae.autoencoder import Autoencoder
 from scoreae.bounds import noise_levels
-from scoreae.core import bcast, require, require_choice, require_number, sqnorm
+from scoreae.core import bcast, require, require_choice, require_number, rng, sqnorm
 from scoreae.foreign import Discrete, Given, as_given
+from scoreae.linear_codes import LinearCode
 from scoreae.nets import HalfUNet, UNet, check_shape, check_widths
 from scoreae.paths import Path, Pinned, VPCosine, as_time
+from scoreae.samplers import MODES
 from scoreae.scores import Denoiser, scalings
 
 # %%
@@ -37,7 +39,7 @@ from fastcore.test import expect_fail, test_close
 from sklearn.datasets import load_digits
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from scoreae.core import randn_like, rng
+from scoreae.core import randn_like
 from scoreae.gaps import expected_bound, quadrature
 from scoreae.oracle import GaussianWorld, denoiser, expected_sqnorm
 from scoreae.paths import VE, VPLinear
@@ -134,7 +136,7 @@ for path in (VPCosine(), VPLinear(), VE()):
 #
 # $$\log q_\phi(z|x_t)=-\tfrac12\sum_j\Big[\log2\pi+\log v_j(x_t)+\frac{(z_j-\mu_j(x_t))^2}{v_j(x_t)}\Big].$$ {#eq-logq}
 #
-# The determinant $\log v_j$ depends on $x_t$ and must be differentiated too. The encoder is *noise-blind*: it is not told the noise level, which it can see. (The encoder of ScoreVAE [@batzolis2023scorevae] is told, and its denoiser is trained beforehand. `time_conditioned=True` gives the first.)
+# The determinant $\log v_j$ depends on $x_t$ and must be differentiated too. The encoder is *noise-blind*: it is not told the noise level, which it can see. (ScoreVAE's [@batzolis2023scorevae] is told: `time_conditioned=True`.)
 #
 # **What exactly is bounded?** The bound of [05_bounds](05_bounds.ipynb) holds for *any* function $\hat x_0(x_t,t,z)$, so for any guidance, even one that is not a gradient of a log-density. It bounds $\log p(x)$ of the model that draws $z$ from the prior and walks back from pure noise, in infinitely many stochastic steps of its own estimates. (Not the law of few or deterministic steps.) What a wrong guidance costs is one term of the gap ([07_gaps](07_gaps.ipynb)), the denoiser's: with an exact free denoiser it is $\tfrac12\int c^2\,\mathbb E\|G_\phi-G_t\|^2\,d\log\gamma$.
 #
@@ -196,7 +198,7 @@ test_close(math.pi * 1e-3 * math.cosh(finest(1e-3) / 2), 1, eps=1e-9)
 # %% [markdown]
 # ## Annealing and noise levels
 #
-# Two choices of the training shape the code, and both are plain functions. The weight $\beta$ may *rise*, from $\beta/200$ over the first half of the training: then the code is filled before it has to be economical. (The paper raises it from $5\cdot10^{-6}$ to $10^{-3}$.) And noise levels may be drawn `"uniform"`ly in time, in one `"stratified"` set per batch (the default, low discrepancy), or biased to `"high"` noise with a density proportional to $t$: at high noise the guidance dominates, and coarse structure is coded first ([05_bounds](05_bounds.ipynb)).
+# The weight $\beta$ may *rise*, from $\beta/200$ over the first half of the training: then the code is filled before it has to be economical. And noise levels may be drawn `"uniform"`ly in time, in one `"stratified"` set per batch (the default, low discrepancy), or biased to `"high"` noise with a density proportional to $t$: at high noise the guidance dominates, and coarse structure is coded first ([05_bounds](05_bounds.ipynb)).
 
 # %%
 #| exports
@@ -222,6 +224,34 @@ test_close([annealed(1e-3, how, 0.25) for how in ANNEALS], [1e-3, 5.025e-4, 5.02
 ax.set(xlabel="share of the training", ylabel=r"weight $\beta$ of the rate", yscale="log")
 ax.legend(ncols=2);
 
+
+# %% [markdown]
+# ## A walk without noise
+#
+# The walk to a point ([06_samplers](06_samplers.ipynb)) begins at zero and adds no noise. A noise-blind encoder takes its $x_t$ for a clean image of low contrast, and guides as if all were known ([50_beginnings](50_beginnings.ipynb)). So the guided estimate is taken at $x_t+c\,\varepsilon$ and $x_t-c\,\varepsilon$, images as it knows them, and averaged (over four $\varepsilon$ at the start). If it is affine in $x_t$, the noise cancels.
+
+# %%
+#| exports
+class Shown:
+    "An estimate for walks without noise: the mean of `D` at x_t + c eps and x_t - c eps; one eps a time, four at T."
+
+    def __init__(self, D: Guided): self.D, self.path = D, D.path
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        at = float(as_time(t).flatten()[0]) / self.path.T
+        eps = torch.randn(4 if at == 1 else 1, *x_t.shape[1:], generator=rng(round(1e6 * at))).to(x_t)
+        c = bcast(self.path.coefs(t).c, x_t)
+        return sum(self.D(x_t + c * e, t) for e in torch.cat([eps, -eps])) / (2 * len(eps))
+
+
+# %%
+t = torch.full((64,), 0.5, dtype=torch.float64)
+path = VPCosine()
+law = lambda x_t, t: MultivariateNormal(*world.code_given_noisy(path, x_t, t[0])[:2])
+linear = Guided(Exact(path), lambda x_t, t: law(x_t, t).log_prob(z))
+for at in (0.5, 1.0): test_close(Shown(linear)(x0, at * t / t), linear(x0, at * t / t), eps=1e-8)
+test_close(Shown(linear)(x0, t), Shown(linear)(x0, t), eps=1e-15)
+
 # %% [markdown]
 # ## The model
 #
@@ -234,10 +264,17 @@ ax.legend(ncols=2);
 # * `frozen`: a given denoiser never changes; only the encoder learns.
 #
 # The denoiser is a U-Net of this library, or any that is given ([08_foreign](08_foreign.ipynb)), and so is the encoder. A given denoiser brings its path; on a table of noise levels, training stops at the table's cleanest entry.
+#
+# The library's own encoder, if it is told the level, *begins as the linear code* $\mu_{\mathrm{lin}},\sigma_{\mathrm{lin}}$ of [09_linear_codes](09_linear_codes.ipynb). The network's outputs $m,r$, zero at first, correct it. They fade with the Wiener factor $w_1$ of the first component, and $f$ is the floor:
+#
+# $$\mu=\mu_{\mathrm{lin}}+w_1m,\qquad\sigma=f+\operatorname{softplus}\big(\operatorname{softplus}^{-1}(\sigma_{\mathrm{lin}}-f)+w_1r\big).$$ {#eq-corrected}
+#
+# Random features respond to noise as to images; training may shrink their guidance to zero, and stay there ([50_beginnings](50_beginnings.ipynb)).
 
 # %%
 #| exports
 REGIMES = ("joint", "pinned", "frozen")
+LINEAR_IMAGES = 10_000  # as many, at most, decide about the linear code
 
 
 class SAMI(Autoencoder):
@@ -246,16 +283,16 @@ class SAMI(Autoencoder):
     `regime` "joint", "pinned" or "frozen" (which needs a trained `denoiser`); `p_uncond`: unguided share in "joint".
     `kl_weight` is beta against the pixel-summed error, annealed as `anneal` says; `noise` levels: "stratified",
     "uniform" or "high". Images (C, H, W) of `shape`, codes of `z_dim` axes with standard deviations above `std_floor`;
-    `time_conditioned` tells the encoder log gamma ("gated": and fades it out in noise). `denoiser`: any callable
-    (x_t, t) -> x0_hat with its `path`, or what `from_diffusers` gives; `encoder`: a module, images (and
-    levels) to (N, 2 z_dim): means, raw deviations.
+    `time_conditioned` tells the encoder log gamma; it then begins as a `LinearCode` (`begin` "linear", the default if
+    told) or at random (the only way if not). `denoiser`: any callable (x_t, t) -> x0_hat with its `path`, or what
+    `from_diffusers` gives; `encoder`: a module, images (and levels) to (N, 2 z_dim): means, raw deviations.
     """
 
     def __init__(self, shape: Sequence[int], z_dim: int, *, width: int = 32, encoder_width: int | None = None,
                  path: Path | None = None, denoiser: Callable | None = None, encoder: nn.Module | None = None,
                  regime: str = "joint", p_uncond: float = 0.1, kl_weight: float = 1e-3, anneal: str = "constant",
-                 weighting: str = "simple", noise: str = "stratified", time_conditioned: bool | str = False,
-                 std_floor: float = 5e-2, gamma_max: float | None = None):  # fmt: skip
+                 weighting: str = "simple", noise: str = "stratified", time_conditioned: bool = False,
+                 begin: str | None = None, std_floor: float = 5e-2, gamma_max: float | None = None):
         given = None if denoiser is None else as_given(denoiser, path)
         path = VPCosine(-math.log(5 * math.prod(check_shape(shape)))) if path is None else path
         path = given.path if given else path
@@ -263,11 +300,12 @@ class SAMI(Autoencoder):
         super().__init__(shape, z_dim, path, weighting=weighting, kl_weight=kl_weight, gamma_max=gamma_max)
         require(not isinstance(path, Pinned), "path", path, "an unpinned path")
         require_choice(regime, "regime", REGIMES)
-        require_choice(time_conditioned, "time_conditioned", (False, True, "gated"))
+        require_choice(time_conditioned, "time_conditioned", (False, True))
         self.regime, self.p_uncond = regime, require_number(p_uncond, "p_uncond", 0, 1)
         self.std_floor, self.anneal = require_number(std_floor, "std_floor", 0, above=True), anneal
         annealed(kl_weight, anneal, 0.0)
         self.time_conditioned, self.noise, self.watched = time_conditioned, noise, {}
+        self.linear = self._linear(begin, encoder is None)
         self._networks(given, encoder, *check_widths(width, encoder_width))
         self.draw_times(1, torch.Generator())
 
@@ -289,6 +327,18 @@ class SAMI(Autoencoder):
 
         return Guided(self.base(), log_q)
 
+    def walker(self, z: Tensor, xT: None = None, mode: str = "sample", axes: Sequence[int] | None = None) -> Callable:
+        "As `denoiser`; in point mode, an encoder that is not told the level is shown its noise (`Shown`)."
+        require_choice(mode, "mode", MODES)
+        D = self.denoiser(z, axes=axes)
+        return D if mode == "sample" or self.time_conditioned else Shown(D)
+
+    def prepare(self, x: Tensor) -> None:
+        "Fit the linear code to the training images (N, C, H, W), unless it has been fitted before."
+        if self.linear is None or self.linear.fitted: return
+        some = torch.randperm(len(x), generator=rng(0))[:LINEAR_IMAGES].sort().values
+        self.linear.fit(x[some.to(x.device)])
+
     def loss(self, x: Tensor, g: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         "The training loss, and its parts with what is `watched`: free and guided error, guidance, pin."
         total, parts = super().loss(x, g)
@@ -301,7 +351,7 @@ class SAMI(Autoencoder):
 
 
 # %% [markdown]
-# What is given is tried once, on an empty image, so that a misfit is found before the training. A frozen denoiser is the caller's own network, not a copy, with its gradients switched off.
+# What is given is tried once, on an empty image. A frozen denoiser is the caller's own network, not a copy, with its gradients switched off.
 
 # %%
 #| exports
@@ -316,6 +366,19 @@ def _tried(net: nn.Module, name: str, shape: tuple[int, ...], call: Callable) ->
 
 
 @patch
+def _linear(self: SAMI, begin: str | None, own: bool) -> LinearCode | None:
+    "The linear code that a told encoder of the library's own begins with; none if it begins at random."
+    begin = ("linear" if self.time_conditioned and own else "random") if begin is None else begin
+    require_choice(begin, "begin", ("linear", "random"))
+    fits = self.time_conditioned and own
+    require(begin == "random" or fits, "begin", begin, "'random', unless the library's own encoder is told the level")
+    self.config["begin"] = begin
+    if begin == "random": return None
+    require(self.std_floor < 0.9, "std_floor", self.std_floor, "less than 0.9 for a linear beginning")
+    return LinearCode(self.shape, self.z_dim, min(0.9, max(0.2, 2 * self.std_floor)))
+
+
+@patch
 def _networks(self: SAMI, given: Given | None, encoder: nn.Module | None, width: int, small: int) -> None:
     "Build the networks, or take the given ones."
     require(given or self.regime != "frozen", "denoiser", given, "a trained denoiser, for the frozen regime")
@@ -325,10 +388,12 @@ def _networks(self: SAMI, given: Given | None, encoder: nn.Module | None, width:
         self.config["denoiser"] = given.spec
     self.net = given or UNet(self.shape, width)
     if self.regime == "frozen": self.net.eval().requires_grad_(False)
-    if encoder is None: encoder = HalfUNet(self.shape, 2 * self.z_dim, small, levels=bool(self.time_conditioned))
+    if encoder is None: encoder = HalfUNet(self.shape, 2 * self.z_dim, small, levels=self.time_conditioned)
     else: self.config["encoder"] = {"given": type(encoder).__name__}
     require(isinstance(encoder, nn.Module), "encoder", encoder, "a module, as in load(folder, encoder=...)")
     self.encoder_net = encoder
+    if self.linear is not None:
+        for p in encoder.head.parameters(): nn.init.zeros_(p)  # no correction yet
     _tried(encoder, "encoder", self.shape, lambda x: self.codes(x.to(next(encoder.parameters(), x))))
 
 
@@ -341,9 +406,7 @@ def save(self: SAMI, folder) -> None:
 
 
 # %% [markdown]
-# An encoder that is told the level can be `"gated"`: its outputs are faded, by the Wiener factor $\gamma m/(1+\gamma m)$ of pixels with mean square $m$, into those of $\mathcal N(0,I)$, which is exact where no image is left. It then does not have to learn first to be silent there.
-#
-# Errors with and without guidance, *on the same noise*, are there in every step, and are kept for the training's history: `free` and `guided`, $\tfrac12\|\varepsilon-\hat\varepsilon\|^2$ without and with guidance; `guidance`, $\tfrac12\|c\,G\|^2$, the rate at which information comes in per unit of $\log\gamma$ if the guidance is exact ([07_gaps](07_gaps.ipynb)); and `pin`, the correlation of $c\,G$ with the free estimate $\hat\varepsilon_{\mathrm{free}}$. Exact guidance has mean zero at every $x_t$, so it is uncorrelated with every function of $x_t$: a `pin` far from 0 says that it is not exact.
+# Every step has errors with and without guidance *on the same noise*, kept for the training's history: `free` and `guided`, $\tfrac12\|\varepsilon-\hat\varepsilon\|^2$ without and with guidance; `guidance`, $\tfrac12\|c\,G\|^2$, the rate at which information comes in per unit of $\log\gamma$ if the guidance is exact ([07_gaps](07_gaps.ipynb)); and `pin`, the correlation of $c\,G$ with the free estimate $\hat\varepsilon_{\mathrm{free}}$. Exact guidance has mean zero at every $x_t$, so it is uncorrelated with every function of $x_t$: a `pin` far from 0 says that it is not exact.
 
 # %%
 #| exports
@@ -364,15 +427,25 @@ def draw_times(self: SAMI, n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
 @patch
 def codes(self: SAMI, x: Tensor, level: Tensor | None = None) -> tuple[Tensor, Tensor]:
     "Mean and standard deviation (N, z_dim) of q(z | x) for clean or, with `level` = log gamma (N,), noisy images."
-    level = x.new_full((len(x),), self.span[1]) if level is None else level
+    noisy = level is not None
+    level = level if noisy else x.new_full(x.shape[:1], self.span[1])
     out = self.encoder_net(x, level) if self.time_conditioned else self.encoder_net(x)
     fits = isinstance(out, Tensor) and out.ndim == 2 and out.shape[1] == 2 * self.z_dim and out.shape[0] == x.shape[0]
     require(fits, "encoder", out, f"an output of shape (N, {2 * self.z_dim})")
     mean, raw = out.chunk(2, 1)
-    if self.time_conditioned == "gated":
-        g = (level.exp() * self.moments[0] / (1 + level.exp() * self.moments[0]))[:, None]
-        mean, raw = g * mean, g * raw + (1 - g) * math.log(math.expm1(1 - min(self.std_floor, 0.5)))
+    if self.linear is not None: mean, raw = self._corrected(x, level if noisy else None, mean, raw)
     return mean, softplus(raw) + self.std_floor
+
+
+@patch
+def _corrected(self: SAMI, x: Tensor, level: Tensor | None, mean: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+    "Mean and raw deviation (N, z_dim) of the linear code at log gamma = `level`, or of clean images, corrected."
+    gamma = x.new_full(x.shape[:1], math.inf) if level is None else level.exp()
+    b = torch.sqrt(1 / (1 + 1 / gamma)) if self.path.vp else torch.ones_like(gamma)
+    first, std = self.linear(x, gamma, b)
+    above = (std - self.std_floor).clamp(min=1e-3)
+    w = self.linear.wiener(gamma)[:, :1]
+    return first + w * mean, w * raw + above.expm1().log()
 
 
 @patch
@@ -389,6 +462,21 @@ def squared_error(self: SAMI, D: Guided, x: Tensor, eps: Tensor, t: Tensor, xT: 
     if self.regime == "frozen": return sqnorm(free - shift)
     guided = torch.rand(len(x), generator=g, device=x.device) >= self.p_uncond
     return sqnorm(free - bcast(guided.to(x), x) * shift)
+
+
+# %%
+told = SAMI((1, 8, 8), 4, width=8, time_conditioned=True)
+told.prepare(images := torch.tensor(load_digits().images / 8 - 1, dtype=torch.float32)[:, None])
+gamma, x_t = torch.full((9,), 0.5), images[:9] * (1 / 3) ** 0.5
+want, w1 = told.linear(x_t, gamma, (1 / (1 + 1 / gamma)).sqrt()), told.linear.wiener(gamma)[:, :1]
+for found, value in zip(told.codes(x_t, gamma.log()), want, strict=True): test_close(found, value, eps=1e-5)
+test_close(told.encode(images[:9]), 0.96**0.5 * (images[:9].flatten(1) - told.linear.center)
+           @ told.linear.axes.T / told.linear.variances.sqrt(), eps=1e-4)
+torch.nn.init.normal_(told.encoder_net.head.weight, std=0.1, generator=g)
+m, r = told.encoder_net(x_t, gamma.log()).chunk(2, 1)
+found, f = told.codes(x_t, gamma.log()), told.std_floor
+test_close(found[0], want[0] + w1 * m, eps=1e-5)
+test_close(found[1], f + softplus(w1 * r + (want[1] - f).expm1().log()), eps=1e-5)
 
 
 # %% [markdown]
@@ -428,10 +516,9 @@ ax.set(xlabel=r"$u=\log\gamma$", ylabel=r"$\beta_{\mathrm{eff}}(u)$", yscale="lo
 ax.legend(ncols=2);
 
 # %% [markdown]
-# **Who learns from what**: in the pinned regime the denoiser's gradient must be that of its own score matching alone, whatever the encoder does; in the joint regime it is not. And a frozen denoiser must stay the same, bit for bit, while the encoder changes: here a U-Net of ours, and a plain function.
+# **Who learns from what**: pinned, the denoiser's gradient must be that of its own score matching alone, whatever the encoder does; joint, it is not. A frozen denoiser must stay the same, bit for bit, while the encoder changes: a U-Net of ours, and a plain function.
 
 # %%
-images = torch.tensor(load_digits().images / 8 - 1, dtype=torch.float32)[:, None]
 torch.manual_seed(0)
 
 
@@ -474,6 +561,7 @@ for name, kw in {
     "path: expected the unpinned path": {"denoiser": lambda x, t: x},
     "encoder: expected an output of shape (N, 8)": {"encoder": torch.nn.Flatten()},
     "noise: expected one of": {"noise": "low"},
+    "begin: expected 'random'": {"begin": "linear"},
     "anneal: expected one of": {"anneal": "fast"},
 }.items():
     with expect_fail(ValueError, contains=name): SAMI((1, 8, 8), 4, width=8, **kw)
@@ -506,7 +594,7 @@ f"{loss:.3f} nats = denoising {denoising:.3f} + rate {rate:.3f}"
 # %% [markdown]
 # ## On digits, briefly
 #
-# A hundred and fifty steps on 8×8 digits. Gradients are clipped: guidance scales with $1/v$ and can spike.
+# 150 steps on digits, gradients clipped: guidance can spike.
 
 # %%
 #| hide
@@ -562,13 +650,13 @@ fig.suptitle(rf"Guidance at $\log\gamma\approx{model.path.gamma(t[0]).log():.1f}
 # | $\beta$ | raised in the course of training | constant, or raised (`anneal`) |
 # | denoiser, trained jointly | not known to us whether pinned | `p_uncond`, or `regime="pinned"` |
 # | denoiser, pre-trained | frozen; high noise levels oversampled | `regime="frozen"`; `noise="high"` |
+# | encoder | noise-blind | the same, or told; ours then begins linear |
 # | network's output | the noise | preconditioned ([03_scores](03_scores.ipynb)) |
 # | samples | $z\sim\mathcal N(0,I)$, ancestral | $z$ from the fitted prior ([12_priors](12_priors.ipynb)), any sampler |
 #
 # ## What can go wrong
 #
-# * **A rate weight in the wrong units.** $\beta$ is against the *sum* over pixels.
 # * **Leaving out $\log v$** in @eq-logq: the guidance is then not the gradient of a log-density, and the estimate is biased wherever the encoder's confidence changes.
 # * **Expecting separate axes from joint training** with a free denoiser ([31_why_sami_disentangles](31_why_sami_disentangles.ipynb)).
 # * **`torch.no_grad` around sampling** would kill the guidance; it is switched on again inside. A variance near zero makes it explode, hence the floor.
-# * **VE paths.** A noise-blind encoder cannot take inputs whose scale runs to 80. Use VP; telling it the level does not change its input's scale.
+# * **VE paths.** A noise-blind encoder cannot take inputs whose scale runs to 80. Use VP; a told one still sees inputs up to 80.

@@ -14,7 +14,6 @@
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from torch.nn.functional import softplus
 from scoreae.autoencoder import Autoencoder
 from scoreae.bounds import Bound, last_step
 from scoreae.core import in_batches, randn_like, require, require_number, rng, sqnorm
+from scoreae.linear_codes import LARGE, principal
 from scoreae.nets import HalfUNet, ImageDecoder, check_widths
 from scoreae.paths import VPCosine
 from scoreae.priors import kl_per_axis, total_correlation
@@ -155,7 +155,7 @@ def choose_noise(self: PlainDecoder, x: Tensor, levels: int | None = None,
 class PCA(PlainDecoder):
     "Principal component analysis: the best linear code of its size in squared error."
 
-    large = 2**27  # numbers in the data, above which they are fitted in batches
+    large = LARGE  # numbers in the data, above which they are fitted in batches
 
     def __init__(self, shape: Sequence[int], z_dim: int):
         super().__init__(shape, z_dim)
@@ -165,18 +165,9 @@ class PCA(PlainDecoder):
         self.register_buffer("components", torch.eye(z_dim, dims))
 
     def prepare(self, x: Tensor) -> None:
-        from sklearn import decomposition
-
-        require(len(x) > self.z_dim, "x", x, f"more than {self.z_dim} images, for as many components")
-        flat = x.flatten(1).cpu()
-        if flat.numel() <= self.large:
-            with np.errstate(invalid="ignore"):  # images that are all alike have no variance to share
-                fitted = decomposition.PCA(self.z_dim, random_state=0).fit(flat.double().numpy())
-        else:
-            fitted = decomposition.IncrementalPCA(self.z_dim, batch_size=max(1024, 5 * self.z_dim))
-            fitted.fit(flat.float().numpy())
-        self.mean.copy_(torch.from_numpy(fitted.mean_))
-        self.components.copy_(torch.from_numpy(fitted.components_))
+        mean, components, _ = principal(x, self.z_dim, self.large)
+        self.mean.copy_(mean)
+        self.components.copy_(components)
 
     def codes(self, x: Tensor) -> tuple[Tensor, None]: return (x.flatten(1) - self.mean) @ self.components.T, None
     def picture(self, z: Tensor) -> Tensor: return (self.mean + z @ self.components).unflatten(1, self.shape)

@@ -65,7 +65,7 @@ def make(name: str, shape: Sequence[int], z_dim: int, **kw) -> Autoencoder:
 torch.manual_seed(0)
 zoo = {name: make(name, (1, 8, 8), 4, width=8) for name in VARIANTS}
 test_eq(make("DBAE", (1, 8, 8), 4, width=8, kl_weight=0.5).kl_weight, 0.5)  # a keyword overrides a setting
-with expect_fail(ValueError, contains="kw: expected one of 'anneal', 'beta'"): make("AE", (1, 8, 8), 4, widht=8)
+with expect_fail(ValueError, contains="kw: expected one of 'anneal', 'begin'"): make("AE", (1, 8, 8), 4, widht=8)
 with expect_fail(ValueError, contains="name: expected one of 'PCA', 'AE'"): make("GAN", (1, 8, 8), 4)
 {name: f"{type(m).__name__}, {sum(p.numel() for p in m.parameters()):,} parameters" for name, m in zoo.items()}
 

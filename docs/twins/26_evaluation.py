@@ -327,7 +327,7 @@ b
 # %%
 #| exports
 def _fidelity(model: Autoencoder, x: Tensor, steps: int, **kw) -> dict[str, Value]:
-    "Errors of point and sample reconstructions of images (N, C, H, W), both with `steps` evaluations."
+    "Errors of point and sample reconstructions of images (N, C, H, W), both in `steps` steps."
     point = model.reconstruct(x, "point", steps, seed=kw["seed"])
     draw = model.reconstruct(x, "sample", steps, seed=kw["seed"])
     values = {"MSE point": mse(point, x), "MSE sample": mse(draw, x), "PSNR point (dB)": psnr(point, x)}
@@ -425,7 +425,7 @@ def evaluate(model: Autoencoder, train: Split | Tensor, val: Split | Tensor, tes
     """One row of a table of models, all on the test split: `Value`s, and what the model is.
 
     A split is a pair of images (N, C, H, W) in [-1, 1] and targets (labels or factors, as in `probe`), or images alone.
-    MSE, PSNR, SSIM (with torchmetrics) on the [0, 1] scale of reconstructions with `steps` evaluations, probes of the
+    MSE, PSNR, SSIM (with torchmetrics) on the [0, 1] scale of reconstructions in `steps` steps, probes of the
     targets, the bound in bits per dimension with `levels` of grey, else in nats per image, and samples as a set, in the
     features of `judge` (trained on labels if there are any), for 40 test images or more. `clips` (N, T, C, H, W) add
     straightness.

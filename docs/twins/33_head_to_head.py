@@ -6,8 +6,8 @@
 # %% [markdown]
 # Papers compare their model with others' published numbers: other encoders, other budgets, a point estimate here and a sample there. This page trains all models of [17_zoo](17_zoo.ipynb) by the same code, and asks them the same questions. A model that joins the zoo joins the contest. The rules:
 #
-# * the same images, the same half-U-Net encoder, code size, batches, number of steps and learning rate; nothing is tuned for this contest (a model's own settings, like the weight of its rate, are the defaults of its page, and are listed in [17_zoo](17_zoo.ipynb));
-# * reconstructions as points and as samples in separate columns, with 25 evaluations each;
+# * the same images, the same half-U-Net encoder, code size, batches, number of steps and learning rate; nothing is tuned for this contest (a model's own settings, like the weight of its rate, are the defaults of its page, and are listed in [17_zoo](17_zoo.ipynb); how SAMI begins was settled on validation images of three sets, these among them, [50_beginnings](50_beginnings.ipynb));
+# * reconstructions as points and as samples in separate columns, with 25 steps each, of one evaluation, or of two for points of the noise-blind SAMI;
 # * one bound in bits per dimension for all; a deterministic code gets the noise that is best for the validation images;
 # * the Fréchet distance of samples, in the features of one small classifier (so it is *not* FID), beside that of real images from each other;
 # * one kind of prior on the codes: the fitted Gaussian, or with `prior_steps` a diffusion of codes ([12_priors](12_priors.ipynb)), trained alike for all;
@@ -286,7 +286,7 @@ for z_dim, face, shift in ((16, "C0", 0.15), (32, "white", -0.15)):
         mean, spread = [v.mean for v in found], [v.stderr for v in found]
         ax.errorbar(mean, places, xerr=spread, fmt="o", ms=5, mfc=face, c="C0", label=f"k = {z_dim}")
 for ax, label in zip(axes, asked.values(), strict=True): ax.set(xlabel=label)
-for ax, ticks in ((axes[0], (0.006, 0.02, 0.06)), (axes[3], (0.5, 2, 8))):
+for ax, ticks in ((axes[0], (0.005, 0.008, 0.013)), (axes[3], (0.5, 2, 8))):
     ax.set(xscale="log", xticks=ticks, xticklabels=ticks)
     ax.minorticks_off()
 axes[3].axvline(lines[0]["FD-clf floor"].mean, color="0.5", lw=1)
@@ -297,10 +297,10 @@ fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", nco
 # What it says, checked below against the stored rows. A difference counts if it is large beside the spread over seeds *and*, for a probe, beside the standard error of 500 test images, almost two points.
 #
 # * **Bits.** On average SAMI's bound is the tightest at both sizes, though not in every single training; the VAE and the plain autoencoder follow. The models whose denoiser is *conditioned* on the code are behind them, DBAE with 32 numbers even behind PCA. Why is not tested here. A guess: six hundred steps are few for a network that has to use the code at all noise levels.
-# * **Points.** DBAE's deterministic form has the smallest squared error. With 16 numbers DBAE, the VAE and the autoencoder are within an eighth of it; DiffAE has more than twice as much. With DBAE's weighting of the loss DiffAE makes up about two fifths of the distance. So a part of what DBAE gains on DiffAE is its loss, not its bridge.
+# * **Points.** With 16 numbers DBAE's deterministic form has the smallest squared error; DBAE, the VAE and the autoencoder are within an eighth of it, the SAMI that is told the level within a third; DiffAE has more than twice as much. With 32 numbers SAMI and DBAE-d are first, four per cent apart, less than the autoencoder's distance to either and hardly more than their spread. With DBAE's weighting of the loss DiffAE makes up about two fifths of its distance to DBAE-d. So a part of what DBAE gains on DiffAE is its loss, not its bridge.
 # * **Samples.** In the features of the classifier DiffAE comes nearest to the floor, and SAMI is farthest off. The sliced Wasserstein distance of pixels (SW) disagrees: there DBAE is nearest or next to it, and SAMI is in the middle. Which generator is best depends on who judges, and all are far from the floor.
-# * **Probes.** By the linear probe the trained encoders and PCA do not differ; the random encoder is behind. Nearest neighbours tell more apart: with 16 numbers DiffAE's codes are five points behind those of DBAE and the autoencoder.
-# * **SAMI's points** are worse than its samples, and vary much with the seed; told the level, they are better than its samples. The likely reason is that a noise-blind encoder takes a walk without noise for clean images, long before they are. For SAMI as in its paper, take samples.
+# * **Probes.** By the linear probe the trained encoders and PCA are within four points, two standard errors of one of them; the random encoder is behind. Nearest neighbours tell more apart: with 16 numbers DiffAE's codes are five points behind those of DBAE and the autoencoder.
+# * **SAMI, told or not.** Telling the level, and beginning as the linear code that this allows, makes points a quarter to a half and samples about a half to two thirds better, and more than doubles the rate at 32 numbers; the bound and the generated images stay as they are. It brings SAMI from behind the autoencoder to its side.
 #
 # Not equal are the parameters, in the table, which differ with what a model has beside its encoder; and PCA, which has no encoder network, and whose numbers, fitted in closed form, are not counted.
 
@@ -313,19 +313,22 @@ for z_dim in (16, 32):
     at = {line["model"]: {c: line[c].mean for c in wanted} for line in summary(stored["rows"], z_dim, wanted)}
     first = lambda column, at=at: sorted(at, key=lambda m: at[m][column])
     assert {*first("bits/dim")[:2]} == {"SAMI", "SAMI, told level"} and {*first("bits/dim")[2:4]} == {"VAE", "AE"}
+    blind, told = at["SAMI"], at["SAMI, told level"]
+    assert 0.49 < told["MSE point"] / blind["MSE point"] < 0.76
+    assert 0.34 < told["MSE sample"] / blind["MSE sample"] < 0.53
     assert all(at[m]["bits/dim"] > at["AE"]["bits/dim"] for m in conditional)
     worst, best = at["DiffAE"]["MSE point"], at["DBAE-d"]["MSE point"]
-    assert first("MSE point")[0] == "DBAE-d" and worst > 2 * best
+    assert {*first("MSE point")[:2]} <= {"DBAE-d", "DBAE", "SAMI, told level"} and worst > 2 * best
     assert 0.35 < (worst - at["DiffAE, DBAE's weighting"]["MSE point"]) / (worst - best) < 0.45
     assert {*first("FD-clf")[:2]} == {"DiffAE", "DiffAE, DBAE's weighting"} and first("FD-clf")[-1] == "SAMI"
     assert "DBAE-d" in first("SW")[:2] and {"SAMI", "SAMI, told level"}.isdisjoint(first("SW")[-3:])
     scores = [at[m]["linear (%)"] for m in trained]
-    assert max(scores) - min(scores) < 3 and first("linear (%)")[0] == "random encoder"
-    assert at["SAMI"]["MSE point"] > at["SAMI"]["MSE sample"]
-    assert at["SAMI, told level"]["MSE point"] < at["SAMI, told level"]["MSE sample"]
+    assert max(scores) - min(scores) < 4 and first("linear (%)")[0] == "random encoder"
     if z_dim == 16:
+        assert first("MSE point")[0] == "DBAE-d" and told["MSE point"] < 4 / 3 * best
         assert all(at[m]["MSE point"] < 9 / 8 * best for m in ("DBAE", "VAE", "AE"))
         assert all(at[m]["k-NN (%)"] > at["DiffAE"]["k-NN (%)"] + 5 for m in ("DBAE", "AE"))
+assert first("MSE point")[:2] == ["SAMI, told level", "DBAE-d"] and told["MSE point"] > 0.95 * best  # 32 numbers
 assert max(at["DBAE"]["bits/dim"], at["PCA"]["bits/dim"]) == at["DBAE"]["bits/dim"]
 
 # %% [markdown]

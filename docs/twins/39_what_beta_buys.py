@@ -208,7 +208,7 @@ test_close(best(1.0, 1e-3, False)[2], 1.0, eps=1e-2)
 table
 
 # %% [markdown]
-# The costs are in the units of the loss, nats weighted by $pw$. A linear blind encoder loses nearly everything that a code could win. At variance 1 it collapses at any $\beta$: there $x_t$ has the *same law at every level*, so nothing in it tells the level. Images are the other extreme, where fine detail shows the noise level and an encoder need not be told. Small images are in between: `time_conditioned=True` helps on 8×8 digits.
+# The costs are in the units of the loss, nats weighted by $pw$. A linear blind encoder loses nearly everything that a code could win. At variance 1 it collapses at any $\beta$: there $x_t$ has the *same law at every level*, so nothing in it tells the level. Images are the other extreme, where fine detail shows the noise level and an encoder need not be told. Small images are in between: on 8×8 digits, `time_conditioned=True`, and the beginning that it allows, help ([50_beginnings](50_beginnings.ipynb)).
 #
 # ## What can go wrong
 #

@@ -197,7 +197,7 @@ with expect_fail(ValueError, contains="model: expected one of 'pca', 'ae'"): _mo
 
 # %%
 #| exports
-DEFAULTS = {"model": "SAMI", "z_dim": 32, "seed": 0, "batch_size": 64, "crop": "center", "lr": 1e-3,
+DEFAULTS = {"model": "SAMI, told level", "z_dim": 32, "seed": 0, "batch_size": 64, "crop": "center", "lr": 1e-3,
             "precision": "float32"}  # fmt: skip
 
 
@@ -248,9 +248,9 @@ def train(images: str | None = None, out: str = "runs/train", resume: bool = Fal
           report: bool = True, every: int = 250, compile: bool = False, accumulate: int = 1, **settings) -> Fit:
     """Train a model of the zoo on a file or folder of `images`; model, states, preview and report go to folder `out`.
 
-    `settings`: model ("SAMI"), z_dim (32), minutes (30) or steps, size, channels, width, batch_size, lr, seed, crop,
-    precision. Size, channels and width are chosen by the data and the time where they are not given. What was chosen
-    is printed and kept with the run; `resume` takes it from there. A tenth of the images is held out.
+    `settings`: model ("SAMI, told level"), z_dim (32), minutes (30) or steps, size, channels, width, batch_size, lr,
+    seed, crop, precision. Size, channels and width are chosen by the data and the time where they are not given. What
+    was chosen is printed and kept with the run; `resume` takes it from there. A tenth of the images is held out.
     """
     require(set(settings) <= set(SETTINGS), "settings", sorted(set(settings) - set(SETTINGS)), f"some of {[*SETTINGS]}")
     if settings.get("model"): settings["model"] = _model_name(settings["model"])
@@ -274,7 +274,7 @@ def train(images: str | None = None, out: str = "runs/train", resume: bool = Fal
 # %%
 #| exports
 SETTINGS = {
-    "model": (str, "name of the zoo, in any capitals (default: SAMI)"),
+    "model": (str, "name of the zoo, in any capitals (default: SAMI, told level)"),
     "z_dim": (int, "size of the code (default: 32)"),
     "minutes": (float, "time to train (default: 30)"),
     "steps": (int, "steps to train, instead of minutes"),

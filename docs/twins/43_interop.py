@@ -4,7 +4,7 @@
 # > A trained model as a transformer of scikit-learn, a repository of the Hugging Face hub, an exported graph, and a pipeline of diffusers.
 
 # %% [markdown]
-# A code is only useful where the rest of your work happens. This page gives a trained model four faces that others know: scikit-learn's transformer, the hub's `push_to_hub` and `from_pretrained`, a graph of `torch.export` that runs without this library, and a pipeline folder of diffusers. Each is a thin shell over what the model does already, and each is checked against that.
+# A code is only useful where the rest of your work happens. This page gives a trained model four faces that others know: scikit-learn's transformer, the hub's `push_to_hub` and `from_pretrained`, a graph of `torch.export` or ONNX that runs without this library, and a pipeline folder of diffusers. Each is a thin shell over what the model does already, and each is checked against that.
 
 # %%
 #| default_exp interop
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from scoreae.autoencoder import Autoencoder, write_atomic
 from scoreae.core import require, require_int
+from scoreae.files import staged
 from scoreae.foreign import PREDICTIONS, Timed
 from scoreae.nets import UNet
 from scoreae.paths import Coefs
@@ -46,6 +47,7 @@ os.environ["HF_MODULES_CACHE"] = f"{room.name}/modules"
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from diffusers.utils.logging import disable_progress_bar
 from fastcore.test import expect_fail, test_close, test_eq
+from onnx.reference import ReferenceEvaluator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -178,7 +180,7 @@ sorted(p.suffix for p in Path(room.name, "hub").iterdir())
 # %% [markdown]
 # ## A graph
 #
-# For use without Python, or without this library: the encoder's means as a graph of `torch.export`, for any number of images. Codes of a graph are those of the model up to rounding.
+# For use without Python, or without this library: the encoder's means as a graph of `torch.export`, for any number of images. It is kept as torch keeps graphs, or as ONNX, which other runtimes read; here ONNX's own reference runs it. Codes of a graph are those of the model up to rounding.
 
 # %%
 #| exports
@@ -187,19 +189,30 @@ class _Means(nn.Module):
 
     def __init__(self, model: Autoencoder):
         super().__init__()
-        self.model, self.level = model, model.span[1]
-        self.told = "level" in inspect.signature(model.codes).parameters
+        self.model = model
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model.codes(x, *([torch.full_like(x[:, 0, 0, 0], self.level)] if self.told else []))[0]
+    def forward(self, x: Tensor) -> Tensor: return self.model.codes(x)[0]
+
+
+def _save_graph(graph, file: Path) -> None:
+    "Write a graph to a file: for .onnx as ONNX, which needs its packages, else as torch.export keeps graphs."
+    with staged(file) as part:
+        if file.suffix != ".onnx": return torch.export.save(graph, str(part))
+        try: import onnxscript  # noqa: F401
+        except ImportError as e: raise ImportError("ONNX needs its packages: pip install 'scoreae[onnx]'") from e
+        names = {"input_names": ["images"], "output_names": ["codes"], "dynamic_shapes": {"x": {0: "batch"}}}
+        torch.onnx.export(graph, (), part, dynamo=True, verbose=False, external_data=False, **names)
 
 
 def export_encoder(model: Autoencoder, file: str | os.PathLike | None = None, most: int = 4096):
-    "The encoder as a graph of `torch.export`, images (N, C, H, W) in [-1, 1] to codes (N, z_dim), 2 <= N <= `most`."
+    """The encoder as a graph of `torch.export`, images (N, C, H, W) in [-1, 1] to codes (N, z_dim), 2 <= N <= `most`.
+
+    It is saved to `file`, as ONNX if its name ends in .onnx.
+    """
     batch = torch.export.Dim("batch", min=2, max=require_int(most, "most", low=3))
     like = torch.zeros(3, *model.shape, device=model.device, dtype=model.dtype)
     with torch.no_grad(): graph = torch.export.export(_Means(model.eval()), (like,), dynamic_shapes=({0: batch},))
-    if file is not None: torch.export.save(graph, str(file))
+    if file is not None: _save_graph(graph, Path(file))
     return graph
 
 
@@ -210,6 +223,9 @@ for m in (model, sami):
     export_encoder(m, f"{room.name}/encoder.pt2")
     graph = torch.export.load(f"{room.name}/encoder.pt2").module()
     test_close(graph(x_test), m.encode(x_test), eps=1e-5)
+    export_encoder(m, f"{room.name}/encoder.onnx")
+    codes = ReferenceEvaluator(f"{room.name}/encoder.onnx").run(None, {"images": x_test[:7].numpy()})
+    test_close(codes[0], m.encode(x_test[:7]).numpy(), eps=1e-5)
 graph(x_test[:2]).shape
 
 # %% [markdown]

@@ -76,7 +76,7 @@ def unguided(model: SAMI, n: int, steps: int = 25, mode: str = "sample", seed: i
 def decode_axes(model: SAMI, z: Tensor, axes: Sequence[int], steps: int = 10, mode: str = "point",
                 seed: int | torch.Generator | None = 0, **kw) -> Tensor:
     "Images for codes (N, z_dim), guided by the chosen `axes` only; the other axes are left open."
-    D = model.denoiser(z.to(model.device, model.dtype), axes=axes)
+    D = model.walker(z.to(model.device, model.dtype), None, mode, axes)
     return _walk(model, D, len(z), steps, mode, rng(seed, model.device), **kw)
 
 
@@ -287,7 +287,7 @@ ax.legend();
 # %% [markdown]
 # ## Can the guidance be trusted?
 #
-# The exact guidance lowers the error by exactly its energy, $\mathbb E\|\varepsilon-\hat\varepsilon_{\mathrm{free}}\|^2-\mathbb E\|\varepsilon-\hat\varepsilon\|^2=c^2\,\mathbb E\|G\|^2$ (orthogonality, [07_gaps](07_gaps.ipynb)). For a wrong guidance the *gain* is less than the energy. And it has a mean: $\mathbb E[G|x_t]=0$ exactly for the exact guidance, whereas a free denoiser absorbs the mean of a wrong one ([31_why_sami_disentangles](31_why_sami_disentangles.ipynb)). The law of $z$ given $x_t$ is not known, but a mean that vanishes at every $x_t$ is uncorrelated with every function of $x_t$. We take two functions, $x_t$ itself and the free estimate of the noise, and regress $cG$ on them. The share of its energy that they explain, `pin`, is a lower bound on $\mathbb E\|\mathbb E[G|x_t]\|^2/\mathbb E\|G\|^2$, zero for the exact guidance. That it is zero proves nothing; that it is not, does.
+# The exact guidance lowers the error by exactly its energy, $\mathbb E\|\varepsilon-\hat\varepsilon_{\mathrm{free}}\|^2-\mathbb E\|\varepsilon-\hat\varepsilon\|^2=c^2\,\mathbb E\|G\|^2$ (orthogonality, [07_gaps](07_gaps.ipynb)). A wrong guidance gains less than the exact one, and its *gain* and energy differ, but for chance. And it has a mean: $\mathbb E[G|x_t]=0$ exactly for the exact guidance, whereas a free denoiser absorbs the mean of a wrong one ([31_why_sami_disentangles](31_why_sami_disentangles.ipynb)). The law of $z$ given $x_t$ is not known, but a mean that vanishes at every $x_t$ is uncorrelated with every function of $x_t$. We take two functions, $x_t$ itself and the free estimate of the noise, and regress $cG$ on them. The share of its energy that they explain, `pin`, is a lower bound on $\mathbb E\|\mathbb E[G|x_t]\|^2/\mathbb E\|G\|^2$, zero for the exact guidance. That it is zero proves nothing; that it is not, does.
 
 # %%
 #| exports

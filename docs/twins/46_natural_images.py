@@ -53,7 +53,7 @@ plot_axes(found["patches"], top=6, title="Colour patches: six of twelve axes")
 
 
 # %% [markdown]
-# A gain cannot be larger than the information in the code, and that not larger than the rate. So compare them before reading anything into axes. The clothes' model, trained jointly, passes. The same training on the patches does not: its guidance gains some 40 times its rate. That is no information. There *the two networks have shared the work*, as a free denoiser may ([31_why_sami_disentangles](31_why_sami_disentangles.ipynb)): the "guidance" corrects a denoiser that leaves errors to it, all axes push together (the cross term is most of the energy), and the code says little. So the model of the patches below is trained pinned, with a denoiser that answers for itself; gain and rate then have the same size, and the gain's small excess is what the denoiser still gets wrong.
+# With an exact free denoiser a gain cannot be larger than the information in the code, and the information not larger than the rate. So compare them before reading anything into axes. The clothes' model, trained jointly, passes. The same training on the patches does not: its guidance gains eight times its rate. Most of that is no information. There *the two networks have shared the work*, as a free denoiser may ([31_why_sami_disentangles](31_why_sami_disentangles.ipynb)): the "guidance" corrects a denoiser that leaves errors to it, and axes push together (the cross term is nearly half of the energy). So the model of the patches below is trained pinned, its denoiser on its own score alone. Its gain is below its rate, and also below its energy, which exact guidance would not have. Axis by axis two of the clothes' twelve and three of the patches' have an area above their rate: what is drawn is energy, and nats only as far as all this holds.
 
 # %%
 def area(name, key): return sum(stored[name][key]) * float(found[name].u[1] - found[name].u[0])
@@ -63,7 +63,10 @@ sums = {}
 for name, r in stored.items():
     sums[f"{name} ({r['regime']})"] = s = {k: round(area(name, k), 1) for k in ("energy", "gain", "cross")}
     s["rate"] = round(sum(row["rate"] for row in r["table"]), 1)
-    assert s["gain"] > 20 * s["rate"] if name == "patches, joint" else s["gain"] < 1.2 * s["rate"]
+    assert s["gain"] > 8 * s["rate"] if name == "patches, joint" else s["gain"] < s["rate"]
+    s["axes above their rate"] = sum(row["nats"] > row["rate"] for row in r["table"])
+assert [s["axes above their rate"] for s in sums.values()] == [2, 3, 5]
+assert 0.4 < sums["patches, joint (joint)"]["cross"] / sums["patches, joint (joint)"]["energy"] < 0.5
 sums
 
 
@@ -121,13 +124,15 @@ for name, marker, label in [("fashion", "o", "clothes"), ("patches", "s", "patch
     ax.plot(*places[label], marker, label=f"{label}: {len(alive)} axes above 0.1 nats")
 ax.set(xlabel=r"centroid of the axis, $\log\gamma$", ylabel="coarse share of the change")
 ax.set_title("Noise level and size of what an axis changes")
-ax.legend()
-rank = spearmanr(*places["clothes"])
-assert rank.statistic < -0.4
-f"clothes: rank correlation {rank.statistic:.2f}, p = {rank.pvalue:.2f}"
+ax.legend(loc="upper right", fontsize=8)
+rank = {k: spearmanr(*v) for k, v in places.items()}
+assert rank["clothes"].statistic < -0.4
+{k: f"rank correlation {v.statistic:.2f}, p = {v.pvalue:.3f}" for k, v in rank.items()}
 
 # %% [markdown]
-# For clothes it does: the axes that are informed early change the overall brightness and the outline, the late ones details, and the rank correlation is clearly negative (twelve axes of one model). The patches' model says too little for a statement. It has four axes with more than a tenth of a nat, and five nats in all; its traversals change some shade and contrast, and the rest of the picture comes from the denoiser, not from the code. Photographs of plants and roofs are harder than clothes, and 900 steps are few.
+# For clothes it does: the axes that are informed early change overall brightness and outline, the late ones details, and the rank correlation is clearly negative (twelve axes of one model). For patches the sign is the same, but twelve axes do not establish it. There the first axis is how bright a patch is, the second whether it is warm or cold, both without any label; the others change little.
+#
+# Both models began as principal components ([09_linear_codes](09_linear_codes.ipynb)), whose order by variance is an order by noise level.
 #
 # ## Attributes that exist
 #
@@ -141,11 +146,18 @@ for name, r in stored.items():
         table.append({"set": name, "code": model, "TAD": round(s["TAD"], 2), "ATTRS": s["ATTRS"],
                       "TAD rotated": f"{s['TAD rotated']:.2f} ± {s['± rotated']:.2f}"})  # fmt: skip
 best_of = {(r["set"], r["code"]): r for r in table}
-assert best_of["fashion", "SAMI"]["TAD"] < 0.3 < best_of["fashion", "PCA"]["TAD"]
+assert best_of["fashion", "SAMI"]["TAD"] > best_of["fashion", "PCA"]["TAD"] + 0.05 > 0.5
+assert best_of["patches", "RandomEncoder"]["TAD"] < 0.1 < best_of["patches", "SAMI"]["TAD"] - 0.2
+best_axes = {m: stored["fashion"]["alignment"][m]["best"] for m in ("SAMI", "SAMI, untrained", "PCA")}
+for k, v in best_axes["SAMI"].items(): assert abs(v["AUROC"] - best_axes["PCA"][k]["AUROC"]) < 0.011
+assert best_axes["SAMI, untrained"] == best_axes["PCA"]
+assert best_of["patches", "SAMI"]["TAD"] < best_of["patches", "PCA"]["TAD"] - 0.2
 table
 
 # %% [markdown]
-# SAMI's axes detect what the classes are about (below: the best axis and its AUROC), but TAD is no better than after random rotations. So the code knows the attributes, and its single axes do not stand for them more than any directions would. PCA's do: its first components are brightness and outline, and these are what the attributes ask for. That agrees with [31_why_sami_disentangles](31_why_sami_disentangles.ipynb): nothing holds the axes of a jointly trained model.
+# The untrained code has PCA's axes, so it has PCA's scores. On clothes training has made TAD higher, 0.64 against 0.53 (one training, 1000 test images): the best axes detect the attributes as before (AUROC within 0.01), the second axes less. On patches training has lost part of what it began with. All are above their rotations; the random encoder is not.
+#
+# Below, the best axis for each attribute, and its AUROC.
 
 # %%
 {name: {k: f"axis {v['axis']}: {v['AUROC']:.2f}" for k, v in r["alignment"]["SAMI"]["best"].items()}

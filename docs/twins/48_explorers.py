@@ -135,7 +135,7 @@ def plot_walk(model: Autoencoder, x: Tensor, image: int = 0, at: int | Sequence[
     g, z = rng(seed, model.device), model.encode(one).to(model.device)
     with torch.no_grad():
         xT = model.draw_endpoint(z, g) if mode == "sample" else model.endpoint(z)
-        D, like = model.denoiser(z, xT), one.to(model.device, model.dtype)
+        D, like = model.walker(z, xT, mode), one.to(model.device, model.dtype)
         E = lambda x_t, t: D(x_t, t).clamp(-1, 1)
         times = samplers.time_grid(model.path, last)
         walk = [*samplers.trajectory(E, model.path, like, times, xT=xT, mode=mode, seed=g)]

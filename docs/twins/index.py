@@ -92,6 +92,16 @@ plot_rows({"image": x_test[:12], "point": point[:12], "sample": draw[:12], "from
 
 # %% [markdown]
 # Models are saved as safetensors and JSON, `model.save("runs/m")`, and come back with `sa.load("runs/m")`.
+#
+# With a folder of pictures, of any sizes, no Python is needed (`.venv/bin/scoreae`, or `scoreae` once the environment is active):
+#
+# ```bash
+# scoreae train photos/ --z-dim 32 --minutes 30 --out runs/photos   # a SAMI; or --model sami, dbae, ...
+# scoreae train --out runs/photos --resume                          # after a crash, or Ctrl-C
+# scoreae encode runs/photos photos/ --out codes.npy
+# scoreae reconstruct runs/photos photos/ --out again/
+# scoreae explore runs/photos                                       # report.html, and sliders
+# ```
 
 # %% [markdown]
 # ## One picture per model
@@ -111,7 +121,7 @@ for name, title in {"ae": "AE", "diffae": "DiffAE", "sami": "SAMI (told the leve
 # ## Where to start
 #
 # * **To learn**: [core](00_core.ipynb), then the pages of the table below in their order; `make lab` opens them as notebooks.
-# * **With images of your own**: [train on your own images](own-images.md), which takes one command; then [scikit-learn](scikit-learn.md), [the hub](hub.md), [diffusers](diffusers.md) or [torch.export](export.md) for what comes after.
+# * **With images of your own**: [train on your own images](own-images.md), which takes one command; then [scikit-learn](scikit-learn.md), [the hub](hub.md), [diffusers](diffusers.md) or [torch.export and ONNX](export.md) for what comes after.
 # * **To contribute**: [conventions](conventions.md), [decisions](decisions.md) and [how to review a notebook](twins.md); `make test` checks everything that can be checked.
 #
 # ## The tutorial
@@ -131,6 +141,7 @@ for name, title in {"ae": "AE", "diffae": "DiffAE", "sami": "SAMI (told the leve
 # | [SAMI](13_sami.ipynb), [DBAE](14_dbae.ipynb), [DiffAE](18_diffae.ipynb), [baselines](15_baselines.ipynb) | the models |
 # | [Files](19_files.ipynb), [rendered images](20_render.ipynb), [data](21_data.ipynb) | images of your own, images with known factors, public sets |
 # | [Fidelity](23_fidelity.ipynb), [generation](29_generation.ipynb), [disentanglement](22_disentanglement.ipynb), [straightness](24_straightness.ipynb), [evaluation](26_evaluation.ipynb) | what is measured, and how |
+# | [Linear codes](09_linear_codes.ipynb), [beginnings](50_beginnings.ipynb) | what noisy images say about principal components; what it is worth to begin there |
 # | [Denoisers from elsewhere](08_foreign.ipynb), [SAMI on a frozen one](35_frozen_denoiser.ipynb) | a representation read out of a trained DDPM |
 # | [Edits](16_edits.ipynb), [semantic axes](45_semantics.ipynb) | attributes, lines between images; which axis says how many nats at which noise level |
 # | [Training](25_training.ipynb), [feeding](42_feeds.ipynb), [runs](40_runs.ipynb), [own images](36_own_images.ipynb) | a loop that resumes bit for bit, on data larger than memory; from a folder to a slider |

@@ -1,0 +1,275 @@
+# %% [markdown]
+# # Linear codes
+#
+# > What a noisy image says about its principal components is known in closed form at every noise level. Encoders can begin there.
+
+# %% [markdown]
+# An encoder that guides ([13_sami](13_sami.ipynb)) has to know $q(z|x_t)$: what an image *in noise* says about the code of the clean one. For most codes nobody knows it. For one code it is known: the principal components of the images, with a little noise. This page derives its law at every noise level, checks it against the oracle ([02_oracle](02_oracle.ipynb)), and says how many nats each component contributes at each level. Trained encoders use it as a place to begin.
+
+# %%
+#| default_exp linear_codes
+
+# %%
+#| exports
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scoreae.core import require, require_int, require_number
+from scoreae.nets import check_shape
+
+# %%
+#| hide
+import math
+
+import matplotlib.pyplot as plt
+from fastcore.test import expect_fail, test_close, test_eq
+from sklearn.datasets import load_digits, load_sample_images
+from torch.distributions import Normal
+
+from scoreae.oracle import GaussianWorld, expected_sqnorm
+from scoreae.paths import VE, VPCosine, VPLinear
+
+# %%
+#| hide
+plt.style.use("scoreae.paper")
+g = torch.Generator().manual_seed(0)
+
+# %% [markdown]
+# ## Components
+#
+# Let images have mean $m$ and covariance $\Sigma=\sum_j\ell_j\,e_je_j^\top$ with orthonormal $e_j$. Their standardised **principal components** are the numbers, for $\ell_j>0$,
+#
+# $$\zeta_j=\frac{e_j^\top(x_0-m)}{\sqrt{\ell_j}},\qquad \mathbb E\,\zeta_j=0,\quad\mathbb E\,\zeta_i\zeta_j=\delta_{ij}.$$ {#eq-lin-components}
+#
+# Mean, directions and variances $\ell_j$ are found by scikit-learn; a set of more than `LARGE` numbers is decomposed in parts and in single precision, which is approximate.
+
+# %%
+#| exports
+LARGE = 2**27  # numbers: 1 GiB in double precision
+
+
+def principal(x: Tensor, k: int, large: int = LARGE) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (d,), directions (k, d) and variances (k,) of the first `k` principal components of images (N, ...), N > k.
+
+    Sets of more than `large` numbers are decomposed in parts.
+    """
+    from sklearn import decomposition
+
+    require(len(x) > k, "x", x, f"more than {k} images, for as many components")
+    flat = x.flatten(1).cpu()
+    if flat.numel() <= large:
+        with np.errstate(invalid="ignore"):  # images that are all alike have no variance to share
+            fitted = decomposition.PCA(k, random_state=0).fit(flat.double().numpy())
+    else: fitted = decomposition.IncrementalPCA(k, batch_size=max(1024, 5 * k)).fit(flat.float().numpy())
+    return tuple(torch.from_numpy(v) for v in (fitted.mean_, fitted.components_, fitted.explained_variance_))
+
+
+# %%
+digits = torch.tensor(load_digits().images / 8 - 1, dtype=torch.float32)[:, None]
+mean, axes, variances = principal(digits, 5)
+zeta = (digits.flatten(1) - mean) @ axes.T / variances.sqrt()
+test_close(torch.cov(zeta.T), torch.eye(5), eps=1e-4)
+test_close(principal(digits, 5, large=1000)[2] / variances, torch.ones(5), eps=0.02)
+with expect_fail(ValueError, contains="x: expected more than 5 images"): principal(digits[:5], 5)
+{"variances": [round(v, 2) for v in variances.tolist()]}
+
+
+# %% [markdown]
+# ## The code, and its law in noise
+#
+# The code is each component with noise of variance $s_j\in(0,1]$, mixed so that $z$ has variance one, as its prior $\mathcal N(0,I)$ wants:
+#
+# $$z_j=\sqrt{1-s_j}\,\zeta_j+\sqrt{s_j}\,\xi_j,\qquad\xi_j\sim\mathcal N(0,1).$$ {#eq-lin-code}
+#
+# Now the image is noisy, $x_t=b\,x_0+c\,\varepsilon$, with $\gamma=b^2/c^2$. Undo the scale and project: $e_j^\top(x_t/b-m)=\sqrt{\ell_j}\,\zeta_j+\gamma^{-1/2}\varepsilon_j$, because $c/b=\gamma^{-1/2}$, with $\varepsilon_j=e_j^\top\varepsilon$ of variance one. If the images are Gaussian, the $\zeta_j$ are independent normal numbers, and so are the $\varepsilon_j$. Then only this projection speaks about $\zeta_j$, and Bayes' rule for two normal numbers gives, with the Wiener factor $w_j$,
+#
+# $$w_j=\frac{\gamma\ell_j}{1+\gamma\ell_j},\qquad \zeta_j|x_t\sim\mathcal N\Big(w_j\,\frac{e_j^\top(x_t/b-m)}{\sqrt{\ell_j}},\;1-w_j\Big).$$ {#eq-lin-wiener}
+#
+# Through @eq-lin-code the mean is multiplied by $\sqrt{1-s_j}$, and the variance becomes $(1-s_j)(1-w_j)+s_j$:
+#
+# $$\boxed{\;q(z_j|x_t)=\mathcal N\Big(\sqrt{1-s_j}\;w_j\,\frac{e_j^\top(x_t/b-m)}{\sqrt{\ell_j}},\;1-(1-s_j)\,w_j\Big)\;}$$ {#eq-lin-law}
+#
+# In pure noise ($w=0$) it is the prior; at the clean image ($w=1$) it is the encoder. In between it is *diagonal at every level*, which is what SAMI's encoder can say ([31_why_sami_disentangles](31_why_sami_disentangles.ipynb) shows that few codes are). So for Gaussian images this guidance is exact.
+#
+# A component is left out ($s_j=1$, nothing is said) if its variance is below $10^{-5}$, twice what rounding to 256 levels adds to every direction. Before `fit`, every component is left out.
+
+# %%
+#| exports
+class LinearCode(nn.Module):
+    """The law of the noisy principal components of images of `shape`, at every noise level: @eq-lin-law.
+
+    `std` is the deviation of the code of a clean image, sqrt(s), in [0.01, 1]. `fit` it to images first; until then
+    it says N(0, 1) of every axis.
+    """
+
+    def __init__(self, shape: Sequence[int], z_dim: int, std: float = 0.2):
+        super().__init__()
+        self.std, dims = require_number(std, "std", 0.01, 1), int(np.prod(check_shape(shape)))
+        self.register_buffer("center", torch.zeros(dims))
+        self.register_buffer("axes", torch.zeros(require_int(z_dim, "z_dim"), dims))
+        self.register_buffer("variances", torch.ones(z_dim))
+        self.register_buffer("left", torch.ones(z_dim))  # s
+        self.register_buffer("fitted", torch.zeros((), dtype=torch.int64))
+
+    def fit(self, x: Tensor) -> None:
+        "Take mean, directions and variances of floating-point images (N, C, H, W), N >= 2, in place of what was there."
+        ok = x.is_floating_point() and x.ndim == 4 and x[0].numel() == len(self.center) and len(x) > 1
+        require(ok, "x", x, f"two or more floating-point images of {len(self.center)} values")
+        require(bool(x.isfinite().all()), "x", "NaN or infinite values", "finite images")
+        k = min(len(self.axes), len(x) - 1, len(self.center))
+        mean, axes, variances = principal(x, k)
+        told = variances > 1e-5
+        for v, empty in ((self.axes, 0.0), (self.variances, 1.0), (self.left, 1.0), (self.fitted, 1)): v.fill_(empty)
+        self.center.copy_(mean)
+        self.axes[:k].copy_(axes * told[:, None])
+        self.variances[:k].copy_(torch.where(told, variances, 1.0))
+        self.left[:k].copy_(1 - (1 - self.std**2) * told.to(variances))
+
+    def wiener(self, gamma: Tensor) -> Tensor:
+        "w_j = gamma l_j / (1 + gamma l_j), (N, z_dim), for gamma (N,), which may be infinite."
+        return 1 / (1 + 1 / (gamma[:, None] * self.variances))
+
+    def forward(self, x_t: Tensor, gamma: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        "Mean and standard deviation (N, z_dim) of q(z | x_t) for images (N, C, H, W) with gamma and b, (N,) or ()."
+        gamma, b = (v.to(x_t).expand(x_t.shape[0]) for v in (gamma, b))
+        seen = (x_t.flatten(1) / b[:, None] - self.center) @ self.axes.T
+        w, kept = self.wiener(gamma), 1 - self.left
+        return (kept / self.variances).sqrt() * w * seen, (1 - kept * w).sqrt()
+
+
+# %% [markdown]
+# The oracle knows $q(z|x_t)$ of any linear code of Gaussian data by conditioning on the whole image. With this code's $A$ and noise it must say the same, on every path; and the guidance, the gradient of @eq-lin-law with respect to $x_t$, must be the oracle's.
+
+# %%
+R = torch.linalg.qr(torch.randn(6, 6, generator=g, dtype=torch.float64))[0]
+Sigma = R @ torch.diag(torch.tensor([3.0, 1.0, 0.5, 0.3, 0.1, 0.05], dtype=torch.float64)) @ R.T
+mu = torch.randn(6, generator=g, dtype=torch.float64) / 2
+root = torch.linalg.cholesky(Sigma)
+w = torch.randn(6, 200, generator=g, dtype=torch.float64)
+w = torch.linalg.qr((w - w.mean(1, keepdim=True)).T)[0].T * 199**0.5  # draws with these moments exactly
+code = LinearCode((6, 1, 1), 3).double()
+code.fit((mu[:, None] + root @ w).T.reshape(200, 6, 1, 1))
+A = (1 - code.left).sqrt()[:, None] * code.axes / code.variances.sqrt()[:, None]
+world = GaussianWorld(mu, Sigma, A, -A @ mu, torch.diag(code.left))
+x0, eps, z = world.draw(torch.randn(50, 15, generator=g, dtype=torch.float64))
+for path in (VPCosine(), VPLinear(), VE()):
+    for share in (0.05, 0.5, 0.95):
+        t = torch.tensor(share * path.T, dtype=torch.float64)
+        x_t = path.mix(x0, eps, t).requires_grad_()
+        mean, std = code(x_t.reshape(50, 6, 1, 1), path.gamma(t), path.coefs(t).b)
+        want, V, _ = world.code_given_noisy(path, x_t.detach(), t)
+        test_close(mean.detach(), want, eps=1e-9)
+        test_close(torch.diag(std[0].detach() ** 2), V, eps=1e-9)
+        G = torch.autograd.grad(Normal(mean, std).log_prob(z).sum(), x_t)[0]
+        test_close(G, world.guidance(path, x_t.detach(), t, z), eps=1e-8)
+clean, std = code(x0.reshape(50, 6, 1, 1), torch.tensor(math.inf), torch.ones(()))
+test_close(clean, world.encode(x0), eps=1e-9)
+test_close(std, torch.full_like(std, 0.2), eps=1e-9)
+
+
+# %% [markdown]
+# ## How many nats, at which level
+#
+# Since $z_j$ has variance one, and variance $1-(1-s_j)w_j$ once the noisy image is known,
+#
+# $$I(z_j;x_t)=-\tfrac12\log\big(1-(1-s_j)\,w_j\big),$$ {#eq-lin-nats}
+#
+# which ends at $-\tfrac12\log s_j$ for the clean image: 1.6 nats for a deviation of .2. Its derivative in $\log\gamma$ is the rate at which the component is told as the noise goes down, and must be half the guidance's energy, $\tfrac12c^2\,\mathbb E\|G_j\|^2$ ([07_gaps](07_gaps.ipynb)). The rate rises at $\log\gamma=-\log\ell_j$, where the component comes out of the noise, and falls at $-\log(\ell_js_j)$, where its own noise $s_j$ hides the rest. It is largest half-way, at $-\log\ell_j-\tfrac12\log s_j$ (there $w_j=1/(1+\sqrt{s_j})$).
+
+# %%
+def nats(u): return -(1 - (1 - code.left) * code.wiener(u.exp())).log() / 2
+
+
+path, u = VPCosine(), torch.tensor([-1.0, 1.0, 3.0], dtype=torch.float64)
+slope = (nats(u + 1e-4) - nats(u - 1e-4)) / 2e-4
+for i, t in enumerate(path.t_of_gamma(u.exp())):
+    def energy(w, j, t=t):
+        x0, eps, z = world.draw(w)
+        x_t = path.mix(x0, eps, t).requires_grad_()
+        mean, std = code(x_t.reshape(-1, 6, 1, 1), path.gamma(t), path.coefs(t).b)
+        log_q = Normal(mean, std).log_prob(z)[:, j].sum()
+        return path.coefs(t).c * torch.autograd.grad(log_q, x_t)[0]
+
+    found = torch.stack([expected_sqnorm(lambda w, j=j: energy(w, j), 15) / 2 for j in range(3)])
+    test_close(found, slope[i], eps=1e-6)
+test_close(nats(torch.tensor([60.0]).double())[0], -code.left.log() / 2, eps=1e-9)
+fine = torch.linspace(-6, 10, 3201, dtype=torch.float64)[:, None]
+peak = fine[nats(fine).diff(dim=0).argmax(0), 0]
+test_close(peak, -code.variances.log() - code.left.log() / 2, eps=0.01)
+f"{math.log(1 / 0.2):.2f} nats an axis"
+
+# %% [markdown]
+# Variances grow with the number of pixels: a pattern shared by many pixels has the sum of their variances. So the larger the images, the further out in the noise their first components are told. Here are digits of 64 pixels, and colour patches of two photographs at $16\times16$ (768 values). A patch's mean brightness is told at $\log\gamma\approx-4$, where single pixels show nothing.
+
+# %%
+photos = torch.tensor(load_sample_images().images[0] / 127.5 - 1, dtype=torch.float32).permute(2, 0, 1)
+patches = photos.unfold(1, 16, 12).unfold(2, 16, 12).flatten(1, 2).transpose(0, 1)
+levels = torch.linspace(-8, 8, 161)
+fig, panels = plt.subplots(1, 2, figsize=(7, 2.6), sharey=True)
+first = {}
+for ax, (name, x) in zip(panels, {"digits, 64 values": digits, "patches, 768 values": patches}.items(), strict=True):
+    own = LinearCode(x.shape[1:], 12)
+    own.fit(x)
+    told = (-(1 - (1 - own.left) * own.wiener(levels.exp())).log() / 2).diff(dim=0) / 0.1
+    for j, colour in zip((0, 1, 3, 7, 11), ("C0", "C1", "C2", "C3", "C4"), strict=True):
+        ax.plot(levels[1:] - 0.05, told[:, j], colour, label=f"{j + 1}")
+    first[name] = round(float(levels[1:][told[:, 0].argmax()]), 1)
+    ax.set(xlabel=r"$\log\gamma$", title=name)
+panels[0].set_ylabel(r"nats per unit of $\log\gamma$")
+panels[1].legend(title="component", fontsize=8)
+assert first["patches, 768 values"] < first["digits, 64 values"] - 1
+{k: f"the first component is told around log gamma = {v}" for k, v in first.items()}
+
+# %% [markdown]
+# ## Images are not Gaussian
+#
+# Then @eq-lin-law is not the law of $z$ given $x_t$, only the best *linear* account of it. Two things stay true, because they involve second moments only: of all affine estimates of the code, the mean has the least squared error, and the variance is that error, averaged over images. A network has to find the rest; it need not first find this part with random features, which respond to noise as they do to images. Below: the estimate is the one of least squares, $A\,\Sigma\,b\,(b^2\Sigma+c^2I)^{-1}(x_t-b\,m)$, and the errors are what the variances say.
+
+# %%
+own = LinearCode((1, 8, 8), 12).double()
+own.fit(digits.double())
+gamma = torch.tensor([0.05, 0.5, 5.0]).double()
+clean, _ = own(digits.double(), torch.tensor(math.inf), torch.ones(()))
+rows, Sigma = {}, torch.cov(digits.double().flatten(1).T)
+A = (1 - own.left).sqrt()[:, None] * own.axes / own.variances.sqrt()[:, None]
+for v in gamma:
+    b, c = (v / (1 + v)).sqrt(), (1 / (1 + v)).sqrt()
+    probe = (b * own.center + torch.eye(64).double()).reshape(64, 1, 8, 8)
+    least = A @ Sigma @ torch.linalg.inv(b**2 * Sigma + c**2 * torch.eye(64)) * b
+    test_close(own(probe, v, b)[0].T, least, eps=1e-6)
+    x_t = b * digits + c * torch.randn(digits.shape, generator=g)
+    mean, std = own(x_t.double(), v, b)
+    error = (clean - mean).square().mean(0)  # of the part of z that is not its own noise
+    said = std[0] ** 2 - own.left
+    test_close(error / said, torch.ones(12), eps=0.15)
+    pairs = zip(error[:4].tolist(), said[:4].tolist(), strict=True)
+    rows[f"gamma = {v:.2g}"] = [f"{e:.3f} of {s:.3f}" for e, s in pairs]
+rows
+
+# %% [markdown]
+# Before `fit`, and where there is nothing to tell, the code says its prior; more axes than images, or than values in an image, are left out.
+
+# %%
+few = LinearCode((1, 8, 8), 12)
+at = torch.ones(3), torch.ones(3)
+for mean, std in [few(digits[:3], *at)]:
+    test_eq(mean, torch.zeros(3, 12))
+    test_eq(std, torch.ones(3, 12))
+few.fit(digits[:5])
+mean, std = few(digits[:3], *at)
+assert (std[:, :4] < 1).all() and (std[:, 4:] == 1).all() and (mean[:, 4:] == 0).all()
+few.fit(torch.zeros(6, 1, 8, 8))
+test_eq(few(digits[:3], *at)[1], torch.ones(3, 12))
+with expect_fail(ValueError, contains="std: expected a finite number in [0.01, 1]"): LinearCode((1, 8, 8), 12, std=0.0)
+with expect_fail(ValueError, contains="x: expected two or more floating-point images"): few.fit(digits[:1])
+with expect_fail(ValueError, contains="x: expected finite images"): few.fit(digits[:9] / 0)
+
+# %% [markdown]
+# ## What can go wrong
+#
+# * **Components with no variance.** Their scale is $1/\sqrt{\ell_j}$: a direction that no training image uses would blow up in a test image. They are left out.
+# * **Taking principal components for factors.** They order directions by variance, whatever made it. Which factor is which is a question for [22_disentanglement](22_disentanglement.ipynb).
+# * **Using the clean image's law on noisy images.** With $w=1$ at every level the code is overconfident, and its guidance does harm (the "clean encoder" of [13_sami](13_sami.ipynb)).
