@@ -4,7 +4,7 @@
 # > From a folder of pictures to a trained model: the function behind `scoreae train`, and what it chooses.
 
 # %% [markdown]
-# `scoreae train photos/ --model sami --z-dim 32 --minutes 30 --out runs/photos` is all that a first run needs. This page holds the function that the command calls; it can be called from Python with the same words. It chooses what the data can tell, the size, the channels, and the width that the time allows, prints what it chose, and writes it down, so that a resumed run and every later command ([49_using](49_using.ipynb)) use the same.
+# `scoreae train photos/ --z-dim 32 --minutes 30 --out runs/photos` is all that a first run needs. This page holds the function that the command calls; it can be called from Python with the same words. It chooses what the data can tell, the size, the channels, and the width that the time allows, prints what it chose, and writes it down, so that a resumed run and every later command ([49_using](49_using.ipynb)) use the same.
 
 # %%
 #| default_exp commands

@@ -359,7 +359,7 @@ WORDS = {
     "amounts": "how far to move, in standard deviations of codes",
 }  # fmt: skip
 COMMANDS: dict[str, tuple[Callable, str]] = {
-    "train": (train, "photos/ --model sami --z-dim 32 --minutes 30 --out runs/photos"),
+    "train": (train, "photos/ --z-dim 32 --minutes 30 --out runs/photos"),
     "encode": (encode, "runs/photos more_photos/ --out codes.npy"),
     "reconstruct": (reconstruct, "runs/photos more_photos/ --mode sample --out again/"),
     "sample": (sample, "runs/photos --n 64 --out drawn/"),

@@ -96,7 +96,7 @@ plot_rows({"image": x_test[:12], "point": point[:12], "sample": draw[:12], "from
 # With a folder of pictures, of any sizes, no Python is needed (`.venv/bin/scoreae`, or `scoreae` once the environment is active):
 #
 # ```bash
-# scoreae train photos/ --z-dim 32 --minutes 30 --out runs/photos   # a SAMI; or --model sami, dbae, ...
+# scoreae train photos/ --z-dim 32 --minutes 30 --out runs/photos   # a SAMI; or --model dbae, ae, ...
 # scoreae train --out runs/photos --resume                          # after a crash, or Ctrl-C
 # scoreae encode runs/photos photos/ --out codes.npy
 # scoreae reconstruct runs/photos photos/ --out again/
