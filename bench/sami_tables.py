@@ -106,9 +106,10 @@ TEXTS = {
     "guidance": (guidance, "What guidance costs",
                  "Training step relative to a plain step of its denoiser; 8×8 images, width 32, batches of 64, CPU "
                  "time, medians of interleaved rounds. The target was 2.5 at half width. The gradient by forward mode "
-                 "is equal to the one by double backward (relative difference 5e-16 in float64) and slower. "
-                 "torch cannot differentiate a compiled encoder twice; its gradient, compiled as one function, it can, "
-                 "which gains nothing here. None of this is in the library. The free residual is computed once, for the free and guided error."),
+                 "is equal to the one by double backward (relative difference 5e-16 in float64) and slower. torch "
+                 "cannot differentiate a compiled encoder twice; its gradient, compiled as one function, it can, "
+                 "which gains nothing here. None of this is in the library. The free residual is computed once, for "
+                 "the free and the guided error."),
     "frozen": (frozen, "A frozen DDPM (page 35)",
                "A diffusers DDPM (163 985 parameters, 2000 steps of 64 images) on 1200 digits; codes of 8 numbers in "
                "200 steps of 128 images; one seed, ± one standard error over held-out images. Gain: what guidance "

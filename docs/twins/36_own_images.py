@@ -116,7 +116,7 @@ plot_axis(model, x, image=1)
 # %% [markdown]
 # ## A longer run
 #
-# Stored results of `bench/own_images.py`, which does all of the above by the commands: 3000 files of up to 48 pixels from the left 70 % of each photograph; codes of 32 numbers, networks of width 16, batches of 32, one thread, one seed. Each training was killed once and resumed. Images were brought to 32 × 32 pixels, as the command chose, and once to 16 × 16, as it was told.
+# Stored results of `bench/own_images.py`, which does all of the above by the commands: 3000 files of up to 48 pixels from the left 70 % of each photograph; codes of 32 numbers, networks of width 16, batches of 32, one thread, one seed. Each training was killed once and resumed. Images were brought to 32 × 32 pixels, as the command chose, and to 16 × 16, as it was told. The SAMI without `--model` is told the noise level; `--model sami` is noise-blind.
 #
 # Six rows: pictures that no training saw, from the right 15 %; one image per code; a draw of what the code leaves open; a line between two files; two pictures made less and more red (amounts from −2 to 2); samples.
 
@@ -139,6 +139,9 @@ def show(name, title):
 show("dbae", "DBAE")
 
 # %%
+show("sami-told-level", "SAMI, told the noise level")
+
+# %%
 show("sami-told-level-16", "SAMI, told the noise level")
 
 # %% [markdown]
@@ -156,8 +159,10 @@ for v in found["rows"].values():
     rows.append(row | {"got": f"{v['got'][0]:.1f} ± {v['got'][1]:.1f}", "steps": v["steps"]})
     error[v["model"], v["size"]] = v["MSE point"][0]
 rows.sort(key=lambda r: (r["pixels"], r["MSE point"]))
-assert error["PCA", 32] < error["dbae", 32] < error["mean image", 32] < error["sami, told level", 32]
-assert error["PCA", 16] < error["mean image", 16] < error["sami, told level", 16]
+assert error["PCA", 32] < error["dbae", 32] < 0.1 * error["mean image", 32]
+assert error["dbae", 32] < error["sami, told level", 32] < 0.6 * error["mean image", 32]
+assert error["PCA", 16] < error["sami, told level", 16] < 0.1 * error["mean image", 16]
+assert error["sami", 16] > 2 * error["sami, told level", 16]
 print(markdown_table(rows))
 
 # %%
@@ -167,23 +172,24 @@ room.cleanup()
 # %% [markdown]
 # The DBAE learns a code: its reconstructions have the colours and shapes of pictures from a part of the photographs that it never saw, blurred as a point must be, and its draws have texture. PCA is still nearer in squared error, by about a factor of two: it needs no training time. An edit changes what it should, but a sixth of what the direction promises: the promise is about codes, one by one, and many of these pictures are near black or white, where there is little to change. How much either counts was not measured.
 #
-# **The SAMI does not**, in this time, at either size, told the level or not. It draws patches, but a code says hardly anything about which: the point of a code is further from its picture than the mean image is, and held-out codes carry a few nats. What its directions promise is then meaningless. The training itself says when this happens: by its free and its guided error, and the rate of its loss (against a standard normal; the table's is against the fitted prior).
+# **The SAMI that is told the level** learns one too. At 16 × 16, after 40 seconds of training, its draws and points are within 0.007 of pictures that it never saw (the mean image: 0.11), and an edit moves half of what is promised. At 32 × 32 it is half-way in this time: its draws are at 0.035, its points at 0.058, its code holds more nats than DBAE's, but DBAE makes better pictures, in ten times the seconds. It is still learning when the budget ends (below), so a first run should be longer than this one.
+#
+# **The noise-blind SAMI does not**, at 16 × 16 in this time: it draws patches, but a code says hardly anything about which, and what its directions promise is meaningless. [50_beginnings](50_beginnings.ipynb) says why, and where it does better. The training itself shows it: by the free and the guided error, and the rate of its loss (against a standard normal; the table's is against the fitted prior).
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(7, 2.6))
-runs = (("sami-told-level-16", "told, 16 × 16", "C0-o"), ("sami", "noise-blind, 32 × 32", "C1--s"))
+runs = (("sami-told-level", "told, 32 × 32", "C0-o"), ("sami-told-level-16", "told, 16 × 16", "C2-.^"),
+        ("sami-16", "noise-blind, 16 × 16", "C1--s"))  # fmt: skip
 for name, label, style in runs:
     h = found["rows"][name]["losses"]
-    gain = [v["free"] - v["guided"] for v in h]
-    axes[0].plot([v["step"] for v in h], gain, style, markersize=4, label=label)
-    axes[1].plot([v["step"] for v in h], [v["rate"] for v in h], style, markersize=4, label=label)
-    assert gain[-1] < 0.3 * max(gain)
-axes[0].set(xlabel="step", ylabel="free − guided error (nats)", title="What guidance takes off")
+    for ax, v in zip(axes, ([v["free"] - v["guided"] for v in h], [v["rate"] for v in h]), strict=True):
+        ax.plot([v["step"] for v in h], v, style, markersize=4, label=label)
+axes[0].set(xlabel="step", ylabel="free − guided error (nats)", title="What guidance takes off", yscale="log")
 axes[1].set(xlabel="step", ylabel="rate (nats)", title="The rate of its loss")
 axes[0].legend(fontsize=8);
 
 # %% [markdown]
-# Early on the free denoiser is poor, and guidance by the code takes much off its error. As the free denoiser learns, there is less to take off, and the encoder gives the code up: the rate falls too. In these runs both are trained together, and for the free part of the loss the code is not needed. [31_why_sami_disentangles](31_why_sami_disentangles.ipynb) and [35_frozen_denoiser](35_frozen_denoiser.ipynb) treat regimes in which the denoiser is held. Whether longer trainings bring the code back was not tried here.
+# Early on the free denoiser is poor, and guidance takes much off its error. As it learns, there is less to take off; what is left is what the code is worth.
 #
 # ## What can go wrong
 #
