@@ -174,4 +174,5 @@ plot_rows({k: v[:12] for k, v in ways.items()}, "Noise-blind SAMI, 250 steps")
 # * **Reading a falling rate as progress.** It may be silence. Look at `free` and `guided` in the history: their difference is what the code is worth.
 # * **Comparing points of a noise-blind encoder with other people's.** A walk without noise that shows none measures how wrong the encoder reads its level.
 # * **Principal components as an answer.** A linear beginning is a beginning. What is learned beyond it is the difference to PCA's row, with the same number of axes, and its draws.
+# * **Larger images.** At 32×32 a joint training loses a part of the linear beginning in its first steps, while the denoiser knows nothing ([36_own_images](36_own_images.ipynb)).
 # * **A few hundred steps.** Nothing here says where long trainings of large networks end; encoders begun at random may find their code later.
