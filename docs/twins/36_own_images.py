@@ -133,7 +133,7 @@ def show(name, title):
     x = x.unfold(1, side, side).unfold(2, side, side)
     rows = {label: x[:, i].transpose(0, 1) for i, label in enumerate(NAMES)}
     test_eq(tuple(rows["line"].shape), (10, 3, side, side))
-    return plot_rows(rows, f"{title}, {side} × {side}, {row['steps']} steps", size=0.33)
+    return plot_rows(rows, f"{title}, {side} × {side}, {row['steps']} steps", size=0.22)
 
 
 show("dbae", "DBAE")

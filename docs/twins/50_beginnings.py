@@ -74,14 +74,15 @@ test_close(area(linear, "gain") / area(linear, "energy"), 1, eps=0.15)
 def rows(name, model): return [r for r in stored["rows"] if (r["set"], r["model"]) == (name, model)]
 
 
-fig, panels = plt.subplots(2, 3, figsize=(7.6, 4.2), sharex=True)
+fig, panels = plt.subplots(2, 3, figsize=(6.8, 3.4), sharex=True)
 for column, name in zip(panels.T, PIXELS, strict=True):
     for model in MODELS:
         for i, r in enumerate(rows(name, model)):
             h = r["history"]
             steps, label = [v["step"] for v in h], None if i else model
-            column[0].plot(steps, [v["rate"] for v in h], STYLES[model], ms=2, lw=1, label=label)
-            column[1].plot(steps, [v["free"] - v["guided"] for v in h], STYLES[model], ms=2, lw=1)
+            line = STYLES[model].rstrip("so^")
+            column[0].plot(steps, [v["rate"] for v in h], line, lw=1, label=label)
+            column[1].plot(steps, [v["free"] - v["guided"] for v in h], line, lw=1)
     column[0].set(title=f"{name}, {PIXELS[name]}", ylim=(0, None))
     column[1].set(xlabel="step", ylim=(0, None))
 panels[0, 0].set_ylabel("rate (nats)")
@@ -164,7 +165,7 @@ ways = {"image": some, "point, no noise": plain, "point, shown": blind.decode(z,
 error = {k: sqnorm(v - some).mean().item() / 256 for k, v in ways.items() if k != "image"}
 assert error["point, shown"] < error["point, no noise"]
 print({k: f"{v:.4f}" for k, v in error.items()})
-plot_rows({k: v[:12] for k, v in ways.items()}, "Noise-blind SAMI, 250 steps")
+plot_rows({k: v[:10] for k, v in ways.items()}, "Noise-blind SAMI, 250 steps", size=0.45)
 
 # %% [markdown]
 # For a linear estimate the pair of noises cancels exactly, and the point is the one that exact walks reach ([13_sami](13_sami.ipynb)). For a network it is an average over noisy images around $x_t$. It costs two evaluations a step, and eight at the first, on which the whole walk hangs: from a single pair the error of ten steps differs by a factor of two between draws.
