@@ -139,10 +139,10 @@ def show(name, title):
 show("dbae", "DBAE")
 
 # %%
-show("sami-told-level", "SAMI, told the noise level")
+show("sami-told-level", "SAMI, told")
 
 # %%
-show("sami-told-level-16", "SAMI, told the noise level")
+show("sami-told-level-16", "SAMI, told")
 
 # %% [markdown]
 # The numbers, on the 120 unseen pictures: squared errors on the [0, 1] scale with one standard error over images; the rate, in nats, of held-out images; and what an edit by one standard deviation of the codes changes, in levels of 255, beside what the fitted direction promises (24 pictures). Controls: the mean of the images that were trained on, and PCA with as many numbers.

@@ -68,7 +68,7 @@ test_close(area(linear, "gain") / area(linear, "energy"), 1, eps=0.15)
 # %% [markdown]
 # ## While they train
 #
-# `python bench/beginnings.py`: the same networks (width 16), steps (1200) and learning rate for all; joint training, $\beta=10^{-3}$, simple weights. Below, the rate of the loss, $\mathrm{KL}(q(z|x_0)\,\|\,\mathcal N(0,I))$, and what guidance takes off the error of the free denoiser on the same noise. (Lines: three seeds.)
+# `python bench/beginnings.py`: the same networks (width 16), steps (1200) and learning rate for all; joint training, $\beta=10^{-3}$, simple weights. Below, the rate of the loss, $\mathrm{KL}(q(z|x_0)\,\|\,\mathcal N(0,I))$, and the gain, what guidance takes off the error of the free denoiser on the same noise. (Lines: three seeds.)
 
 # %%
 def rows(name, model): return [r for r in stored["rows"] if (r["set"], r["model"]) == (name, model)]
@@ -86,7 +86,7 @@ for column, name in zip(panels.T, PIXELS, strict=True):
     column[0].set(title=f"{name}, {PIXELS[name]}", ylim=(0, None))
     column[1].set(xlabel="step", ylim=(0, None))
 panels[0, 0].set_ylabel("rate (nats)")
-panels[1, 0].set_ylabel("free − guided (nats)")
+panels[1, 0].set_ylabel("gain (nats)")
 fig.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3);
 
 # %% [markdown]
