@@ -57,7 +57,7 @@ def main():
     else: images = [images_of(Contest(a.data, val=2, test=500), a.root)[i][0] for i in (0, 2)]
     flags = {"data": a.data, "steps": a.steps, "batch": a.batch, "width": a.width, "z-dim": a.z_dim}
     command = "python bench/digits_weights.py " + " ".join(f"--{k} {v}" for k, v in flags.items())
-    for name in a.models if a.data == "digits" else CLOTHES:
+    for name in (m for m in (MODELS if a.data == "digits" else CLOTHES) if m in a.models):
         kind, kw = MODELS[name]
         folder = WEIGHTS / f"{a.data.split('_')[0]}-{name}"
         file = folder / "metrics.json"

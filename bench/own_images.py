@@ -162,7 +162,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--steps", type=int, default=1000)
     p.add_argument("--out", type=Path, default=Path("runs/own"))
-    p.add_argument("--models", nargs="+", default=["dbae", "sami, told level", "sami, told level@16"])
+    p.add_argument("--models", nargs="+", default=["dbae", "sami, told level", "sami, told level@16", "sami@16"])
     p.add_argument("--files", type=int, default=3000)
     a = p.parse_args()
     mixed_folder(a.out / "photos", "train", a.files)

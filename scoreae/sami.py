@@ -173,9 +173,9 @@ def _tried(net: nn.Module, name: str, shape: tuple[int, ...], call: Callable) ->
 @patch
 def _linear(self: SAMI, begin: str | None, own: bool) -> LinearCode | None:
     "The linear code that a told encoder of the library's own begins with; none if it begins at random."
-    begin = ("linear" if self.time_conditioned and own else "random") if begin is None else begin
-    require_choice(begin, "begin", ("linear", "random"))
     fits = self.time_conditioned and own
+    begin = ("linear" if fits else "random") if begin is None else begin
+    require_choice(begin, "begin", ("linear", "random"))
     require(begin == "random" or fits, "begin", begin, "'random', unless the library's own encoder is told the level")
     self.config["begin"] = begin
     if begin == "random": return None
@@ -227,13 +227,12 @@ def draw_times(self: SAMI, n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
 @patch
 def codes(self: SAMI, x: Tensor, level: Tensor | None = None) -> tuple[Tensor, Tensor]:
     "Mean and standard deviation (N, z_dim) of q(z | x) for clean or, with `level` = log gamma (N,), noisy images."
-    noisy = level is not None
-    level = level if noisy else x.new_full(x.shape[:1], self.span[1])
-    out = self.encoder_net(x, level) if self.time_conditioned else self.encoder_net(x)
+    told = x.new_full(x.shape[:1], self.span[1]) if level is None else level
+    out = self.encoder_net(x, told) if self.time_conditioned else self.encoder_net(x)
     fits = isinstance(out, Tensor) and out.ndim == 2 and out.shape[1] == 2 * self.z_dim and out.shape[0] == x.shape[0]
     require(fits, "encoder", out, f"an output of shape (N, {2 * self.z_dim})")
     mean, raw = out.chunk(2, 1)
-    if self.linear is not None: mean, raw = self._corrected(x, level if noisy else None, mean, raw)
+    if self.linear is not None: mean, raw = self._corrected(x, level, mean, raw)
     return mean, softplus(raw) + self.std_floor
 
 
