@@ -25,16 +25,15 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 
 docs: $(READY)  ## build the site into _docs (needs Quarto 1.10.18)
 	@command -v quarto >/dev/null || { echo "make docs needs Quarto 1.10.18: https://github.com/quarto-dev/quarto-cli/releases/tag/v1.10.18"; exit 1; }
-	PATH="$(CURDIR)/$(BIN):$$PATH" nbdev-docs
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=docs nbdev-docs
 
-bench: $(READY)  ## time training steps; writes bench/steps.json
-	$(BIN)/python bench/steps.py
+bench: $(READY)  ## time training steps; writes bench/speed/steps.json
+	$(BIN)/python -m bench.speed.steps
 
 export: $(READY)  ## notebooks to package, cleaned; README and results from their sources
 	PATH="$(CURDIR)/$(BIN):$$PATH" nbdev-export
 	PATH="$(CURDIR)/$(BIN):$$PATH" nbdev-clean
-	$(BIN)/python docs/stage.py readme
-	$(BIN)/python docs/stage.py results
+	$(BIN)/python docs/written.py
 	$(BIN)/python docs/twins.py
 
 clean:  ## remove what can be made again, but not .venv and runs

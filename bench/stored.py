@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-from scoreae.autoencoder import write_atomic
+from scoreae.models.contract import write_atomic
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results"
 
 
 def add_row(file: Path, key: dict, make: Callable[[], dict], **about) -> dict:

@@ -1,6 +1,6 @@
 """The notebooks' percent twins, for review.
 
-    python docs/twins.py           write docs/twins/*.py from nbs/*.ipynb
+    python docs/twins.py           write docs/twins/**/*.py from nbs/**/*.ipynb
     python docs/twins.py check     fail if a twin is missing, left over, or not its notebook's
 """
 
@@ -21,13 +21,14 @@ def twin(notebook: Path) -> str:
 
 
 def twins() -> dict[str, str]:
-    "All twins as they should be, by file name."
-    return {f"{p.stem}.py": twin(p) for p in sorted((ROOT / "nbs").glob("*.ipynb"))}
+    "All twins as they should be, by path in docs/twins."
+    notebooks = sorted(p.relative_to(ROOT / "nbs") for p in (ROOT / "nbs").rglob("[!._]*.ipynb"))
+    return {str(p.with_suffix(".py")): twin(ROOT / "nbs" / p) for p in notebooks}
 
 
 def faults() -> list[str]:
     "Twins that are missing, left over or stale."
-    want, found = twins(), {p.name: p.read_text() for p in TWINS.glob("*.py")}
+    want, found = twins(), {str(p.relative_to(TWINS)): p.read_text() for p in TWINS.rglob("*.py")}
     return sorted(name for name in want.keys() | found.keys() if want.get(name) != found.get(name))
 
 
@@ -35,6 +36,7 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["check"]:
         stale = faults()
         sys.exit(f"not their notebooks' twins: {', '.join(stale)}; run python docs/twins.py" if stale else 0)
-    TWINS.mkdir(exist_ok=True)
-    for old in TWINS.glob("*.py"): old.unlink()
-    for name, text in twins().items(): (TWINS / name).write_text(text)
+    for old in TWINS.rglob("*.py"): old.unlink()
+    for name, text in twins().items():
+        (TWINS / name).parent.mkdir(parents=True, exist_ok=True)
+        (TWINS / name).write_text(text)

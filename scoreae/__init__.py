@@ -1,25 +1,26 @@
 """Score-based autoencoders: representation learning with diffusion models, every model under one bound.
 
-The public face. Every other module is exported from the notebook of the same name in `nbs/`; this one is written by hand.
+The public face, written by hand. Every other module is exported from the notebook of its name: `scoreae.models.sami`, say,
+from `nbs/models/14_sami.ipynb`.
 """
 
 __version__ = "0.1.0"
 
-from scoreae import data
-from scoreae.autoencoder import Autoencoder, Delta
-from scoreae.baselines import AE, PCA, TCVAE, VAE, RandomEncoder
-from scoreae.bounds import Bound
-from scoreae.dbae import DBAE
-from scoreae.diffae import DiffAE
-from scoreae.evaluation import evaluate
-from scoreae.foreign import from_diffusers
-from scoreae.interop import Encoder, export_encoder, from_hub, to_diffusers, to_hub
-from scoreae.paths import VE, Pinned, VPCosine, VPLinear
-from scoreae.priors import DiffusionPrior, GaussianPrior, fit_latent
-from scoreae.sami import SAMI
-from scoreae.semantics import axes
-from scoreae.training import fit
-from scoreae.zoo import MODELS, VARIANTS, load, make
+from scoreae.images import sets as data
+from scoreae.models.contract import Autoencoder, Delta
+from scoreae.models.baselines import AE, PCA, TCVAE, VAE, RandomEncoder
+from scoreae.foundations.bounds import Bound
+from scoreae.models.dbae import DBAE
+from scoreae.models.diffae import DiffAE
+from scoreae.measures.evaluation import evaluate
+from scoreae.models.pretrained import from_diffusers
+from scoreae.use.elsewhere import Encoder, export_encoder, from_hub, to_diffusers, to_hub
+from scoreae.foundations.paths import VE, Pinned, VPCosine, VPLinear
+from scoreae.models.priors import DiffusionPrior, GaussianPrior, fit_latent
+from scoreae.models.sami import SAMI
+from scoreae.use.guidance import axes
+from scoreae.use.training import fit
+from scoreae.models.zoo import MODELS, VARIANTS, load, make
 
 __all__ = [
     "AE",

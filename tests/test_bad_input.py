@@ -11,8 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import scoreae as sa
-from scoreae import samplers
-from scoreae.zoo import MODELS
+from scoreae.foundations import samplers
+from scoreae.models.zoo import MODELS
 
 SHAPE = (1, 8, 8)
 torch.manual_seed(0)

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoreae.bounds import WEIGHTINGS, Bound, bound_terms, default_gamma_max, last_step, noise_levels
-from scoreae.core import rng
-from scoreae.gaps import expected_bound
-from scoreae.oracle import GaussianWorld, Mixture, denoiser, log_density
-from scoreae.paths import VE, Pinned, VPCosine, VPLinear
+from scoreae.core.checks import rng
+from scoreae.foundations.bounds import WEIGHTINGS, Bound, bound_terms, default_gamma_max, last_step, noise_levels
+from scoreae.foundations.gaps import expected_bound
+from scoreae.foundations.paths import VE, Pinned, VPCosine, VPLinear
+from scoreae.foundations.worlds import GaussianWorld, Mixture, denoiser, log_density
 
 PATHS = [VPCosine(-20.0), VPLinear(0.1, 40.0), VE(1e5)]
 BRIDGES = [Pinned(VPLinear(0.1, 2.0)), Pinned(VE(80.0)), Pinned(VPCosine(-1.0))]

@@ -20,7 +20,7 @@ import scoreae as sa
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def command(*arguments) -> list[str]: return [sys.executable, "-m", "scoreae.cli", *map(str, arguments)]
+def command(*arguments) -> list[str]: return [sys.executable, "-m", "scoreae", *map(str, arguments)]
 
 
 def call(*arguments, code: int = 0) -> subprocess.CompletedProcess:
@@ -98,7 +98,7 @@ def test_images_go_in_and_out(run, photos, tmp_path):
     (["train", "PHOTOS", "--minutes", "1", "--steps", "9", "--out", "new", "--width", "8"], "not both"),
 ])  # fmt: skip
 def test_errors_are_one_line(line, said, run, photos, capsys, monkeypatch, tmp_path):
-    from scoreae.cli import main
+    from scoreae.commands.command_line import main
 
     monkeypatch.chdir(tmp_path)
     places = {"PHOTOS": str(photos), "RUN": str(run)}
@@ -114,7 +114,7 @@ LIST += ("info",)
 
 @pytest.mark.parametrize("name", LIST)
 def test_help_has_an_example(name, capsys):
-    from scoreae.cli import main
+    from scoreae.commands.command_line import main
 
     with pytest.raises(SystemExit) as end: main([name, "--help"])
     assert end.value.code == 0 and f"example: scoreae {name} " in " ".join(capsys.readouterr().out.split())
@@ -125,14 +125,14 @@ def test_options_are_named_as_in_python(name):
     "The arguments of a command's function, no more and no less, with the same defaults."
     from dataclasses import asdict
 
-    from scoreae import cli
-    from scoreae.commands import SETTINGS
+    from scoreae.commands import command_line
+    from scoreae.commands.making import SETTINGS
 
-    choices = next(a for a in cli.parser()._actions if a.dest == "command").choices
+    choices = next(a for a in command_line.parser()._actions if a.dest == "command").choices
     options = {a.dest: a.default for a in choices[name]._actions if a.dest not in ("help", "debug")}
-    fn = {"demo": cli.demo, "bench": cli.bench}.get(name) or cli.COMMANDS[name][0]
+    fn = {"demo": command_line.demo, "bench": command_line.bench}.get(name) or command_line.COMMANDS[name][0]
     known = {k: v for k, v in inspect.signature(fn).parameters.items() if v.kind is not v.VAR_KEYWORD}
-    more = {"train": dict.fromkeys(SETTINGS), "bench": asdict(cli.Contest())}.get(name, {})
+    more = {"train": dict.fromkeys(SETTINGS), "bench": asdict(command_line.Contest())}.get(name, {})
     needed = {k for k, v in known.items() if v.default is v.empty}
     want = {k: None if k in needed else v.default for k, v in known.items()} | more
     hidden = {"progress"} if name in ("demo", "bench") else set()
@@ -140,16 +140,16 @@ def test_options_are_named_as_in_python(name):
 
 
 def test_debug_shows_the_error_and_an_interrupt_has_its_own_status(monkeypatch, capsys):
-    from scoreae import cli
+    from scoreae.commands import command_line
 
     for line in (["--debug", "info", "nowhere"], ["info", "nowhere", "--debug"]):
-        with pytest.raises(ValueError, match="folder: expected a saved model"): cli.main(line)
+        with pytest.raises(ValueError, match="folder: expected a saved model"): command_line.main(line)
 
     def interrupted(run: str): raise KeyboardInterrupt
 
     interrupted.__doc__ = "Stop."
-    monkeypatch.setitem(cli.COMMANDS, "info", (interrupted, "runs/photos"))
-    assert cli.main(["info", "x"]) == 130 and capsys.readouterr().err == "scoreae: interrupted\n"
+    monkeypatch.setitem(command_line.COMMANDS, "info", (interrupted, "runs/photos"))
+    assert command_line.main(["info", "x"]) == 130 and capsys.readouterr().err == "scoreae: interrupted\n"
 
 
 def test_minutes_are_kept(photos, tmp_path):

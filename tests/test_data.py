@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import scoreae as sa
-from scoreae import data, files, render
+from scoreae import data
+from scoreae.images import files, rendered
 
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -43,13 +44,13 @@ def inside(shape: str, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     return body | lobe
 
 
-@pytest.mark.parametrize("shape", render.SHAPES)
+@pytest.mark.parametrize("shape", rendered.SHAPES)
 @pytest.mark.parametrize("size", [(32, 32), (24, 40)])
 def test_shapes_against_supersampling(shape, size):
     pose = torch.tensor([[0.5, 0.5, 0.0, 0.3], [0.43, 0.52, 0.7, 0.4], [0.6, 0.45, 4.0, 0.25]])
     h, w, k, d = *size, 16, 1 / min(size)
     X, Y = (torch.arange(w * k) + 0.5) / k * d, (torch.arange(h * k) + 0.5) / k * d
-    for p, got in zip(pose, render.draw(shape, pose, size), strict=True):
+    for p, got in zip(pose, rendered.draw(shape, pose, size), strict=True):
         dx, dy = X - p[0], (Y - p[1])[:, None]
         u, v = dx * p[2].cos() + dy * p[2].sin(), dy * p[2].cos() - dx * p[2].sin()
         want = inside(shape, u / p[3], v / p[3]).float().unfold(0, k, k).unfold(1, k, k).mean((2, 3))
@@ -58,7 +59,7 @@ def test_shapes_against_supersampling(shape, size):
             error.mean(),
             error.max(),
         )
-        hard = render.draw(shape, p[None], size, soft=False)[0, 0]
+        hard = rendered.draw(shape, p[None], size, soft=False)[0, 0]
         assert (
             set(hard.unique().tolist()) == {0.0, 1.0}
             and ((hard != (want > 0.5)) & ((want - 0.5).abs() > 0.2)).sum() == 0
@@ -112,8 +113,8 @@ def test_factors_are_uniform_and_independent():
     assert torch.allclose(grid[:, 1].unique(), torch.tensor([0.5, 0.6, 0.7, 0.8, 0.9, 1.0]))
 
 
-@pytest.mark.parametrize("motion", sorted(render.MOTIONS))
-@pytest.mark.parametrize("subject", [*render.SHAPES, "images"])
+@pytest.mark.parametrize("motion", sorted(rendered.MOTIONS))
+@pytest.mark.parametrize("subject", [*rendered.SHAPES, "images"])
 def test_clips(subject, motion):
     images = data.digits("test")[:3].expand(-1, 3, -1, -1) if subject == "images" else None
     x, f, names = data.clips(
@@ -145,7 +146,7 @@ def test_carried_image_is_the_image():
     "At the pose that fits the frame exactly, sampling reproduces the image; a quarter turn turns it clockwise."
     image = torch.rand(1, 2, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     pose = torch.tensor([[0.5, 0.5, 0.0, 1.0], [0.5, 0.5, torch.pi / 2, 1.0]])
-    got = render._carry(image, torch.tensor([0, 0]), pose, 8, -1.0)
+    got = rendered._carry(image, torch.tensor([0, 0]), pose, 8, -1.0)
     assert torch.allclose(got[0], image[0], atol=1e-5) and torch.allclose(got[1], image[0].rot90(-1, (1, 2)), atol=1e-5)
 
 
@@ -170,8 +171,8 @@ def test_no_global_randomness():
         ("factors", lambda: data.draw_disks(torch.zeros(3, 2))),
         ("factors", lambda: data.draw_disks(torch.tensor([[0.5, 0.5, 1.5]]))),
         ("factors", lambda: data.draw_sprites(torch.zeros(0, 5))),
-        ("pose", lambda: render.draw("disk", torch.tensor([[0.5, 0.5, 0.0, float("nan")]]))),
-        ("shape", lambda: render.draw("star", torch.zeros(1, 4))),
+        ("pose", lambda: rendered.draw("disk", torch.tensor([[0.5, 0.5, 0.0, float("nan")]]))),
+        ("shape", lambda: rendered.draw("star", torch.zeros(1, 4))),
         ("subject", lambda: data.clips("star", 3)),
         ("subject", lambda: data.clips(torch.zeros(3, 8, 8), 3)),
         ("frames", lambda: data.clips("disk", 3, 1)),

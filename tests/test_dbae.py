@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import scoreae as sa
-from scoreae import samplers
-from scoreae.edits import axis_direction, edit, fit_direction, invert, morph, walk
-from scoreae.scores import Denoiser
+from scoreae.foundations import samplers
+from scoreae.foundations.scores import Denoiser
+from scoreae.use.edits import axis_direction, edit, fit_direction, invert, morph, walk
 
 KINDS = ("DBAE-d", "DBAE", "DiffAE", "SAMI", "AE", "PCA")
 

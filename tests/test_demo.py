@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 
-from scoreae import cli
-from scoreae.cli import main
+from scoreae.commands import command_line
+from scoreae.commands.command_line import main
 
 MODELS = ["SAMI", "SAMI, told level", "DBAE", "AE", "PCA"]
 COLUMNS = {
@@ -21,7 +21,7 @@ HEADINGS = ("Numbers", "Held-out reconstructions", "Interpolations", "Traversals
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess:
-    done = subprocess.run([sys.executable, "-m", "scoreae.cli", *arguments], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "scoreae", *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 
@@ -86,7 +86,7 @@ def test_report_is_self_contained(run):
     ([], "the following arguments are required"),
 ])  # fmt: skip
 def test_errors_are_one_line(arguments, begin, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "fit", lambda *args, **kw: pytest.fail("trained before the arguments were checked"))
+    monkeypatch.setattr(command_line, "fit", lambda *args, **kw: pytest.fail("trained before arguments were checked"))
     try: status = main(arguments)
     except SystemExit as e: status = e.code
     error = capsys.readouterr().err
@@ -101,7 +101,7 @@ def test_debug_shows_the_traceback(arguments):
 def test_interrupt_and_version(capsys, monkeypatch, tmp_path):
     def interrupted(*args, **kw): raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "fit", interrupted)
+    monkeypatch.setattr(command_line, "fit", interrupted)
     state = torch.get_rng_state()
     assert main(["demo", "--steps", "1", "--width", "8", "--out", str(tmp_path)]) == 130
     assert capsys.readouterr().err == "scoreae: interrupted\n" and torch.equal(state, torch.get_rng_state())

@@ -1,5 +1,6 @@
 """The pages are sound without Quarto: staged, through strict pandoc; README and results are their sources'."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,12 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 import stage  # noqa: E402
+import written  # noqa: E402
 
 
 def test_every_page_is_sound():
     "Unknown citation, bad TeX, unresolved reference, dead link or missing image: each is a failure."
-    run = subprocess.run([sys.executable, "docs/stage.py", "check"], cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "docs/stage.py"], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr[-3000:]
 
 
@@ -23,8 +25,10 @@ def test_every_page_is_sound():
     ("---\ntitle: x\n---\n\n$$\\frac{1$$", "TeX"),
     ("---\ntitle: x\n---\n\nBy @eq-gone.", "@eq-gone has no label"),
     ("---\ntitle: x\n---\n\n$$1$$ {#eq-a} and $$2$$ {#eq-a}", "defined twice"),
-    ("---\ntitle: x\n---\n\n![](no.png)", "no.png"),
+    ("---\ntitle: x\n---\n\n![](no.png)", "no.png is missing"),
+    ("---\ntitle: x\n---\n\n![](no.png)", "no.png has no caption"),
     ("---\ntitle: x\n---\n\n[there](99_nowhere.ipynb)", "99_nowhere"),
+    ("---\ntitle: x\n---\n\n[there](../q.ipynb)", "../q.ipynb"),
     ("no front matter", "no title"),
 ])  # fmt: skip
 def test_the_check_can_fail(page, complaint, tmp_path):
@@ -36,29 +40,36 @@ def test_a_sound_page_passes(tmp_path):
     assert stage.faults("p", page, tmp_path, set()) == []
 
 
+def test_links_lead_from_page_to_page():
+    pages = {"a/01_x.ipynb", "b/02_y.ipynb", "z.md"}
+    alive = ("../b/02_y.ipynb#top", "01_x.ipynb", "../z.md", "../b/y.html", "#here", "https://x.org")
+    assert not any(stage.dead(t, "a/01_x.ipynb", pages) for t in alive)
+    assert all(stage.dead(t, "a/01_x.ipynb", pages) for t in ("02_y.ipynb", "z.md", "../b/x.html"))
+
+
 def test_readme_is_the_index():
-    page, pictures = stage.readme()
+    page, pictures = written.readme()
     assert (ROOT / "README.md").read_text() == page, "edit nbs/index.ipynb, then `make export`"
     assert {p.name: p.read_bytes() for p in (ROOT / "docs" / "images").iterdir()} == pictures
 
 
-def test_results_are_the_stored_numbers():
-    for name, text in stage.results().items():
-        assert (ROOT / "docs" / name).read_text() == text, f"docs/{name}: run `make export`"
+@pytest.mark.parametrize(("name", "text"), written.written().items(), ids=lambda v: v if len(v) < 80 else "")
+def test_written_pages_are_what_they_are_written_from(name, text):
+    assert (ROOT / name).read_text() == text, f"{name}: run `make export`"
 
 
 def test_quarto_configuration():
     config = yaml.safe_load((ROOT / "_quarto.yml").read_text())
     assert config["bibliography"] == "references.bib" and not config["execute"]["enabled"]
-    assert {p.name for p in (ROOT / "nbs").glob("*.md")} <= set(config["project"]["render"])
+    listed = re.findall(r"(?:href: |- )(\S+\.(?:ipynb|md))$", (ROOT / "nbs" / "sidebar.yml").read_text(), re.MULTILINE)
+    pages = [p for p in (ROOT / "nbs").rglob("[!._]*") if p.suffix in (".ipynb", ".md") and p.stem != "index"]
+    assert sorted(listed) == sorted(str(p.relative_to(ROOT / "nbs")) for p in pages), "each page once in the sidebar"
     nbdev = yaml.safe_load((ROOT / "nbs" / "nbdev.yml").read_text())
     assert nbdev["project"]["output-dir"] == "_docs"  # never docs: nbdev-docs deletes that folder first
     for workflow in (ROOT / ".github" / "workflows").glob("*.yml"): assert yaml.safe_load(workflow.read_text())["jobs"]
 
 
 def test_citations_are_used():
-    import re
-
     keys = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "nbs" / "references.bib").read_text(), re.MULTILINE))
-    text = "".join(p.read_text() for p in (ROOT / "nbs").glob("*.ipynb"))
+    text = "".join(p.read_text() for p in (ROOT / "nbs").rglob("*.ipynb"))
     assert keys - {k for k in keys if f"@{k}" in text} == set(), "references that no page cites"

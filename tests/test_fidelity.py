@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 from skimage.metrics import structural_similarity
 
-from scoreae import fidelity, generation
+from scoreae.measures import distributions, reconstruction
 
 
 def images(n, *shape, seed=0):
@@ -32,9 +32,9 @@ def normal(n, f, seed=0):
 def test_ssim_of_any_size_is_that_of_scikit_image(n, c, h, w, dtype):
     x, y = images(n, c, h, w).to(dtype), images(n, c, h, w, seed=1).to(dtype)
     y = 0.7 * x + 0.3 * y
-    side, sigma = fidelity._window(h, w)
+    side, sigma = reconstruction._window(h, w)
     assert side % 2 == 1 and 3 <= side <= min(11, h, w) and side == 2 * int(3.5 * sigma + 0.5) + 1
-    got = fidelity.ssim(x, y)
+    got = reconstruction.ssim(x, y)
     assert got.shape == (n,) and got.dtype == torch.float64 and (got <= 1).all()
     for value, p, q in zip(got, x, y, strict=True):
         p, q = (((v.double() + 1) / 2).numpy() for v in (p, q))
@@ -53,7 +53,7 @@ def test_ssim_of_any_size_is_that_of_scikit_image(n, c, h, w, dtype):
 
 def test_fidelity_is_per_image():
     x, y = images(130, 3, 12, 12), images(130, 3, 12, 12, seed=1)
-    for f in (fidelity.mse, fidelity.psnr, fidelity.ssim):
+    for f in (reconstruction.mse, reconstruction.psnr, reconstruction.ssim):
         torch.testing.assert_close(f(x, y)[97:98], f(x[97:98], y[97:98]))
         torch.testing.assert_close(f(x, y), f(y, x))
 
@@ -101,15 +101,15 @@ def test_lpips_is_its_formula(alexnet):
         (lin[f"lin{i}.model.1.weight"] * (a - b).square()).sum(1).mean((1, 2))
         for i, (a, b) in enumerate(zip(layers(x), layers(y), strict=True))
     )
-    got = fidelity.lpips(x, y, download=True)
+    got = reconstruction.lpips(x, y, download=True)
     torch.testing.assert_close(got, want.double().detach(), rtol=1e-4, atol=1e-7)
-    torch.testing.assert_close(fidelity.lpips(x[:1], y[:1], download=True), got[:1])
-    assert fidelity.lpips(x, x, download=True).abs().max() == 0
-    grey = fidelity.lpips(x[:, :1], y[:, :1], download=True)
+    torch.testing.assert_close(reconstruction.lpips(x[:1], y[:1], download=True), got[:1])
+    assert reconstruction.lpips(x, x, download=True).abs().max() == 0
+    grey = reconstruction.lpips(x[:, :1], y[:, :1], download=True)
     torch.testing.assert_close(
-        grey, fidelity.lpips(x[:, :1].expand(-1, 3, -1, -1), y[:, :1].expand(-1, 3, -1, -1), download=True)
+        grey, reconstruction.lpips(x[:, :1].expand(-1, 3, -1, -1), y[:, :1].expand(-1, 3, -1, -1), download=True)
     )
-    assert fidelity.lpips(images(1, 1, 31, 31), images(1, 1, 31, 31, seed=1), download=True).shape == (1,)
+    assert reconstruction.lpips(images(1, 1, 31, 31), images(1, 1, 31, 31, seed=1), download=True).shape == (1,)
 
 
 def test_nothing_is_downloaded_unasked(monkeypatch, tmp_path):
@@ -122,13 +122,13 @@ def test_nothing_is_downloaded_unasked(monkeypatch, tmp_path):
     with pytest.raises(
         ValueError, match=r"^download: expected True \(233 MB\), or the weights of AlexNet at .*, got False"
     ):
-        fidelity.lpips(images(1, 3, 40, 40), images(1, 3, 40, 40))
+        reconstruction.lpips(images(1, 3, 40, 40), images(1, 3, 40, 40))
 
 
 @pytest.mark.parametrize(("module", "call"), [
-    ("torchmetrics.functional.image", lambda: fidelity.ssim(images(1, 1, 8, 8), images(1, 1, 8, 8))),
-    ("torchmetrics.image.lpip", lambda: fidelity.lpips(images(1, 1, 40, 40), images(1, 1, 40, 40))),
-    ("torch_fidelity", lambda: generation.inception_features(images(1, 1, 8, 8))),
+    ("torchmetrics.functional.image", lambda: reconstruction.ssim(images(1, 1, 8, 8), images(1, 1, 8, 8))),
+    ("torchmetrics.image.lpip", lambda: reconstruction.lpips(images(1, 1, 40, 40), images(1, 1, 40, 40))),
+    ("torch_fidelity", lambda: distributions.inception_features(images(1, 1, 8, 8))),
 ], ids=["ssim", "lpips", "inception"])  # fmt: skip
 def test_a_missing_library_says_how_to_get_it(monkeypatch, module, call):
     monkeypatch.setitem(__import__("sys").modules, module, None)
@@ -140,40 +140,40 @@ GOOD, FEATURES, LABELS = images(9, 1, 8, 8), normal(30, 4), torch.arange(9)
 LAST = GOOD.permute(0, 2, 3, 1)  # channels last
 LARGE = images(1, 1, 40, 40)
 BAD = [
-    ("x", fidelity.mse, GOOD[0], GOOD[0]),
-    ("x", fidelity.ssim, GOOD * 3, GOOD),
-    ("y", fidelity.psnr, GOOD, GOOD[:, :, :7]),
-    ("y", fidelity.mse, GOOD, GOOD[:1]),
-    ("x", fidelity.ssim, LAST, LAST),
-    ("x", fidelity.ssim, GOOD[..., :2], GOOD[..., :2]),
-    ("x", fidelity.lpips, GOOD, GOOD),
-    ("download", fidelity.lpips, LARGE, LARGE, "yes"),
-    ("real", generation.frechet, FEATURES[:1], FEATURES),
-    ("real", generation.frechet, FEATURES.numpy(), FEATURES),
-    ("real", generation.frechet, FEATURES.long(), FEATURES),
-    ("real", generation.frechet, FEATURES * math.nan, FEATURES),
-    ("fake", generation.frechet, FEATURES, FEATURES[:, :3]),
-    ("fake", generation.frechet, FEATURES, FEATURES[0]),
-    ("blocks", generation.kid, FEATURES, FEATURES, 1),
-    ("fake", generation.kid, FEATURES, FEATURES[:19]),
-    ("seed", generation.kid, FEATURES, FEATURES, 10, -1),
-    ("k", generation.precision_recall, FEATURES, FEATURES, 0),
-    ("fake", generation.precision_recall, FEATURES, FEATURES[:3]),
-    ("directions", generation.sliced_wasserstein, FEATURES, FEATURES, 0),
-    ("x", generation.sliced_wasserstein, [1.0], FEATURES),
-    ("y", generation.sliced_wasserstein, GOOD, FEATURES),
-    ("real", generation.with_floor, generation.frechet, FEATURES[:1], FEATURES),
-    ("fake", generation.with_floor, generation.frechet, FEATURES, FEATURES[:9]),
-    ("splits", generation.with_floor, generation.frechet, FEATURES, FEATURES, 1),
-    ("y", generation.fit_classifier, GOOD, LABELS[:3]),
-    ("y", generation.fit_classifier, GOOD, LABELS - 1),
-    ("y", generation.fit_classifier, GOOD, LABELS.float()),
-    ("seed", generation.fit_classifier, GOOD, LABELS, -1),
-    ("steps", generation.fit_classifier, GOOD, LABELS, 0, 0),
-    ("lr", generation.fit_classifier, GOOD, LABELS, 0, 5, 8, 8, 0.0),
-    ("x", generation.clf_features, generation.Classifier(3, 2), GOOD),
-    ("x", generation.inception_features, LAST),
-    ("download", generation.inception_features, GOOD, 1),
+    ("x", reconstruction.mse, GOOD[0], GOOD[0]),
+    ("x", reconstruction.ssim, GOOD * 3, GOOD),
+    ("y", reconstruction.psnr, GOOD, GOOD[:, :, :7]),
+    ("y", reconstruction.mse, GOOD, GOOD[:1]),
+    ("x", reconstruction.ssim, LAST, LAST),
+    ("x", reconstruction.ssim, GOOD[..., :2], GOOD[..., :2]),
+    ("x", reconstruction.lpips, GOOD, GOOD),
+    ("download", reconstruction.lpips, LARGE, LARGE, "yes"),
+    ("real", distributions.frechet, FEATURES[:1], FEATURES),
+    ("real", distributions.frechet, FEATURES.numpy(), FEATURES),
+    ("real", distributions.frechet, FEATURES.long(), FEATURES),
+    ("real", distributions.frechet, FEATURES * math.nan, FEATURES),
+    ("fake", distributions.frechet, FEATURES, FEATURES[:, :3]),
+    ("fake", distributions.frechet, FEATURES, FEATURES[0]),
+    ("blocks", distributions.kid, FEATURES, FEATURES, 1),
+    ("fake", distributions.kid, FEATURES, FEATURES[:19]),
+    ("seed", distributions.kid, FEATURES, FEATURES, 10, -1),
+    ("k", distributions.precision_recall, FEATURES, FEATURES, 0),
+    ("fake", distributions.precision_recall, FEATURES, FEATURES[:3]),
+    ("directions", distributions.sliced_wasserstein, FEATURES, FEATURES, 0),
+    ("x", distributions.sliced_wasserstein, [1.0], FEATURES),
+    ("y", distributions.sliced_wasserstein, GOOD, FEATURES),
+    ("real", distributions.with_floor, distributions.frechet, FEATURES[:1], FEATURES),
+    ("fake", distributions.with_floor, distributions.frechet, FEATURES, FEATURES[:9]),
+    ("splits", distributions.with_floor, distributions.frechet, FEATURES, FEATURES, 1),
+    ("y", distributions.fit_classifier, GOOD, LABELS[:3]),
+    ("y", distributions.fit_classifier, GOOD, LABELS - 1),
+    ("y", distributions.fit_classifier, GOOD, LABELS.float()),
+    ("seed", distributions.fit_classifier, GOOD, LABELS, -1),
+    ("steps", distributions.fit_classifier, GOOD, LABELS, 0, 0),
+    ("lr", distributions.fit_classifier, GOOD, LABELS, 0, 5, 8, 8, 0.0),
+    ("x", distributions.clf_features, distributions.Classifier(3, 2), GOOD),
+    ("x", distributions.inception_features, LAST),
+    ("download", distributions.inception_features, GOOD, 1),
 ]
 
 
@@ -195,21 +195,21 @@ def test_bad_arguments(case):
 def test_frechet_is_a_distance_of_the_laws(n, m, f, seed, scale):
     x, y = normal(n, f, seed), normal(m, f, seed + 1) * 2 + 1
     turn = torch.linalg.qr(normal(f, f, seed + 2)).Q
-    d = generation.frechet(x, y)
+    d = distributions.frechet(x, y)
     near = {"rel": 1e-8, "abs": 1e-9}
-    assert d == pytest.approx(generation.frechet(y, x), **near) and d >= 0
-    assert d == pytest.approx(generation.frechet(x @ turn, y @ turn), **near)
-    assert d * scale**2 == pytest.approx(generation.frechet(scale * x, scale * y), rel=1e-8, abs=1e-9 * scale**2)
-    assert generation.frechet(x, x + 3) == pytest.approx(9 * f, **near)
-    assert generation.frechet(x, x[torch.randperm(n)]) == pytest.approx(0, abs=1e-9)
+    assert d == pytest.approx(distributions.frechet(y, x), **near) and d >= 0
+    assert d == pytest.approx(distributions.frechet(x @ turn, y @ turn), **near)
+    assert d * scale**2 == pytest.approx(distributions.frechet(scale * x, scale * y), rel=1e-8, abs=1e-9 * scale**2)
+    assert distributions.frechet(x, x + 3) == pytest.approx(9 * f, **near)
+    assert distributions.frechet(x, x[torch.randperm(n)]) == pytest.approx(0, abs=1e-9)
 
 
 def test_frechet_when_almost_everything_is_alike():
     "Features of a hugely different scale, far from zero: nothing is lost to rounding, and nothing is negative."
     scales = torch.logspace(-6, 3, 10, dtype=torch.float64)
     x = normal(200, 10) * scales + 1e3
-    assert generation.frechet(x, x.clone()) < 1e-8
-    assert generation.frechet(x, x * 1.01) == pytest.approx(
+    assert distributions.frechet(x, x.clone()) < 1e-8
+    assert distributions.frechet(x, x * 1.01) == pytest.approx(
         ((x.mean(0) * 0.01) ** 2).sum().item() + (0.01**2 * x.var(0)).sum().item(), rel=1e-9
     )
 
@@ -218,33 +218,33 @@ def test_frechet_when_almost_everything_is_alike():
 @given(n=st.integers(1, 30), m=st.integers(1, 30), seed=st.integers(0, 99))
 def test_sliced_wasserstein_in_one_dimension(n, m, seed):
     x, y = normal(n, 1, seed).round(decimals=1), normal(m, 1, seed + 1).round(decimals=1)  # with ties
-    assert generation.sliced_wasserstein(x, y, 3) == pytest.approx(wasserstein_distance(x[:, 0], y[:, 0]), abs=1e-6)
+    assert distributions.sliced_wasserstein(x, y, 3) == pytest.approx(wasserstein_distance(x[:, 0], y[:, 0]), abs=1e-6)
 
 
 def test_sliced_wasserstein_of_normals_and_of_images():
     x, y = normal(1000, 3) + 2, normal(1000, 3, 1)
     want = 2 * math.sqrt(3) / 2  # a shift of length 2 sqrt 3, and the mean of |theta_1| on the sphere is one half
-    assert generation.sliced_wasserstein(x, y) == pytest.approx(want, rel=0.1)
+    assert distributions.sliced_wasserstein(x, y) == pytest.approx(want, rel=0.1)
     batch, other = images(6, 3, 5, 4), images(8, 3, 5, 4, seed=1)
-    assert generation.sliced_wasserstein(batch, other) == generation.sliced_wasserstein(
+    assert distributions.sliced_wasserstein(batch, other) == distributions.sliced_wasserstein(
         batch.flatten(1), other.flatten(1)
     )
 
 
 def test_a_far_set_has_no_precision_and_a_copy_has_all():
-    far = generation.precision_recall(FEATURES, FEATURES + 100)
+    far = distributions.precision_recall(FEATURES, FEATURES + 100)
     assert far == (0, 0, 0, 0)
-    copy = generation.precision_recall(FEATURES, FEATURES.clone())
+    copy = distributions.precision_recall(FEATURES, FEATURES.clone())
     assert (copy.precision, copy.recall, copy.coverage) == (1, 1, 1) and copy.density >= 1
-    part = generation.precision_recall(FEATURES, FEATURES[:1].repeat(10, 1) + 1e-9 * normal(10, 4))
+    part = distributions.precision_recall(FEATURES, FEATURES[:1].repeat(10, 1) + 1e-9 * normal(10, 4))
     assert part.precision == 1 and part.recall < 0.1 and part.coverage < 0.5
 
 
 def test_kid_uses_every_block_and_its_error_shrinks():
     x, y = normal(2000, 3), normal(2000, 3, 1) + 0.5
-    (small, e_small), (large, e_large) = generation.kid(x[:200], y[:200]), generation.kid(x, y)
+    (small, e_small), (large, e_large) = distributions.kid(x[:200], y[:200]), distributions.kid(x, y)
     assert small == pytest.approx(large, abs=4 * e_small) and e_large < e_small / 2
-    assert generation.kid(x, y, seed=3) == generation.kid(x, y, seed=3) != generation.kid(x, y, seed=4)
+    assert distributions.kid(x, y, seed=3) == distributions.kid(x, y, seed=3) != distributions.kid(x, y, seed=4)
 
 
 def test_with_floor_at_equal_numbers():
@@ -252,10 +252,10 @@ def test_with_floor_at_equal_numbers():
 
     def metric(a, b):
         sizes.append((len(a), len(b)))
-        return generation.frechet(a, b)
+        return distributions.frechet(a, b)
 
     x = normal(101, 3)
-    result = generation.with_floor(metric, x, normal(400, 3, 1) + 1, splits=3)
+    result = distributions.with_floor(metric, x, normal(400, 3, 1) + 1, splits=3)
     assert set(sizes) == {(50, 50)} and len(sizes) == 6
     assert result.value > 2 > result.floor > 0
 
@@ -263,18 +263,18 @@ def test_with_floor_at_equal_numbers():
 def test_the_classifier_is_the_seeds_and_survives_saving(digits, tmp_path):
     x, y = digits["val"]
     before = torch.get_rng_state()
-    a, b, c = (generation.fit_classifier(x, y, seed=s, steps=5, features=6) for s in (1, 1, 2))
+    a, b, c = (distributions.fit_classifier(x, y, seed=s, steps=5, features=6) for s in (1, 1, 2))
     assert torch.equal(before, torch.get_rng_state())
-    f = generation.clf_features(a, x)
+    f = distributions.clf_features(a, x)
     assert (
         f.shape == (200, 6)
-        and torch.equal(f, generation.clf_features(b, x))
-        and not torch.equal(f, generation.clf_features(c, x))
+        and torch.equal(f, distributions.clf_features(b, x))
+        and not torch.equal(f, distributions.clf_features(c, x))
     )
     torch.testing.assert_close(f.mean(0), torch.zeros(6), atol=1e-4, rtol=0)
     torch.testing.assert_close(f.std(0), torch.ones(6), atol=1e-4, rtol=0)
     torch.save(a.state_dict(), tmp_path / "clf.pt")
-    again = generation.Classifier(1, 10, 6)
+    again = distributions.Classifier(1, 10, 6)
     again.load_state_dict(torch.load(tmp_path / "clf.pt"))
-    assert torch.equal(generation.clf_features(again, x), f)
-    assert np.isfinite(generation.clf_features(a, images(2, 1, 33, 5)).numpy()).all()
+    assert torch.equal(distributions.clf_features(again, x), f)
+    assert np.isfinite(distributions.clf_features(a, images(2, 1, 33, 5)).numpy()).all()

@@ -8,8 +8,8 @@ import pytest
 import torch
 from sklearn.metrics import mutual_info_score
 
-from scoreae import disentanglement as dis
-from scoreae import straightness as st
+from scoreae.measures import disentanglement as dis
+from scoreae.measures import straightness as st
 
 R = np.random.default_rng(0)
 BITS = np.tile(list(itertools.product([0, 1], repeat=3)), (60, 1))  # three fair, independent bits

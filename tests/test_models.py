@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import scoreae as sa
-from scoreae.scores import Denoiser
-from scoreae.zoo import MODELS
+from scoreae.foundations.scores import Denoiser
+from scoreae.models.zoo import MODELS
 
 SHAPES = [(1, 8, 8), (3, 12, 7), (1, 28, 28)]
 EXTRA = {

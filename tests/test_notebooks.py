@@ -20,12 +20,13 @@ def test_all_notebooks():
     assert run.returncode == 0, (run.stdout + run.stderr)[-6000:]
 
 
-@pytest.mark.parametrize("name", ["index", "01_paths"])
+@pytest.mark.parametrize("name", ["index", "foundations/02_paths"])
 @pytest.mark.filterwarnings("ignore")  # of the kernel machinery
 def test_in_a_jupyter_kernel(name, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    nb = nbformat.read(ROOT / "nbs" / f"{name}.ipynb", as_version=4)
-    where = {"metadata": {"path": str(ROOT / "nbs")}}
+    file = ROOT / "nbs" / f"{name}.ipynb"
+    nb = nbformat.read(file, as_version=4)
+    where = {"metadata": {"path": str(file.parent)}}
     NotebookClient(nb, timeout=300, kernel_name="python3", resources=where).execute()
     pictures = [o for c in nb.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
     assert pictures

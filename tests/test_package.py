@@ -80,15 +80,16 @@ def test_import_needs_only_what_is_declared(environment):
 
 
 def test_every_module_imports_alone(environment):
-    modules = sorted(p.stem for p in (ROOT / "scoreae").glob("*.py") if not p.stem.startswith("_"))
-    code = OFFLINE + f"import importlib\nfor m in {modules}: importlib.import_module('scoreae.' + m)\n"
+    files = (p.relative_to(ROOT).with_suffix("") for p in (ROOT / "scoreae").rglob("[!_]*.py"))
+    modules = sorted(".".join(p.parts) for p in files)
+    code = OFFLINE + f"import importlib\nfor m in {modules}: importlib.import_module(m)\n"
     run = python(environment, code)
     assert run.returncode == 0, run.stderr
 
 
 def test_train_and_report_in_the_empty_environment(environment):
     code = OFFLINE + (
-        "import scoreae as sa\nfrom scoreae.explore import plot_rows\n"
+        "import scoreae as sa\nfrom scoreae.use.pictures import plot_rows\n"
         "x = sa.data.digits()\nm = sa.PCA((1, 8, 8), 4)\nsa.fit(m, x)\nplot_rows({'a': m.reconstruct(x[:3])}).png(50)\n"
     )
     run = python(environment, code)

@@ -8,15 +8,16 @@ import pytest
 import torch
 
 import scoreae as sa
-from scoreae import cli, explore
-from scoreae.disentanglement import report
-from scoreae.head_to_head import Contest, compete
+from scoreae.commands import command_line
+from scoreae.commands.contest import Contest, compete
+from scoreae.measures.disentanglement import report
+from scoreae.use import pictures
 
 SHAPE = (1, 8, 8)
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch): monkeypatch.setattr("scoreae.evaluation.KINDS", ("linear",))
+def quick(monkeypatch): monkeypatch.setattr("scoreae.measures.evaluation.KINDS", ("linear",))
 
 
 def small(kind=sa.AE, **kw):
@@ -81,8 +82,8 @@ def test_evaluate_checks_before_it_computes(name, kw, pca, digits, monkeypatch):
 
 
 def test_plots_of_nothing():
-    with pytest.raises(ValueError, match="rows: expected"): explore.plot_rows({"none": torch.zeros(0, *SHAPE)})
-    explore.plot_losses({})
+    with pytest.raises(ValueError, match="rows: expected"): pictures.plot_rows({"none": torch.zeros(0, *SHAPE)})
+    pictures.plot_losses({})
 
 
 CONTEST = {"data": "digits", "size": 8, "train": 200, "val": 50, "test": 40, "z_dims": (4,), "seeds": 1, "width": 8}
@@ -101,8 +102,8 @@ def test_contest_counts_nobody_twice_and_mends_broken_rows(tmp_path):
 def test_the_recorded_bench_names_its_models(tmp_path, capsys):
     names = ["PCA", "DiffAE, DBAE's weighting"]
     kw = {**CONTEST, "steps": 1, "z_dims": [4]}
-    command = shlex.split(cli.bench(str(tmp_path / "a"), names, progress=False, **kw)["command"])
-    asked = vars(cli.parser().parse_args(command[1:]))
+    command = shlex.split(command_line.bench(str(tmp_path / "a"), names, progress=False, **kw)["command"])
+    asked = vars(command_line.parser().parse_args(command[1:]))
     assert asked["models"] == names and asked["z_dims"] == [4] and asked["steps"] == 1
     stored = json.loads((tmp_path / "a" / "results.json").read_text())
     assert shlex.split(stored["command"]) == command
@@ -110,7 +111,7 @@ def test_the_recorded_bench_names_its_models(tmp_path, capsys):
 
 def test_planning_a_demo_leaves_the_random_state(digits):
     before = torch.get_rng_state()
-    cli.plan(digits["train"][0], 4, seconds=1e-3, widths=(8,))
+    command_line.plan(digits["train"][0], 4, seconds=1e-3, widths=(8,))
     assert torch.equal(before, torch.get_rng_state())
 
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import scoreae as sa
-from scoreae import training
-from scoreae.runs import RunFolder, last_state
+from scoreae.use import training
+from scoreae.use.runs import RunFolder, last_state
 
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 TRAIN = """

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import scoreae as sa
-from scoreae.core import rng
-from scoreae.foreign import Discrete, Given, Timed, from_diffusers
-from scoreae.interop import export_encoder
-from scoreae.paths import VPCosine, VPLinear
-from scoreae.sami import ANNEALS, Guided, Shown, annealed
-from scoreae.semantics import back_and_forth, decode_axes, switch, unguided, watch
+from scoreae.core.checks import rng
+from scoreae.foundations.paths import VPCosine, VPLinear
+from scoreae.models.pretrained import Discrete, Given, Timed, from_diffusers
+from scoreae.models.sami import ANNEALS, Guided, Shown, annealed
+from scoreae.use.elsewhere import export_encoder
+from scoreae.use.guidance import back_and_forth, decode_axes, switch, unguided, watch
 
 SHAPE = (1, 8, 8)
 BENCH = Path(__file__).resolve().parent.parent / "bench"

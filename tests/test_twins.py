@@ -15,7 +15,7 @@ def test_twins_are_up_to_date():
     assert twins.faults() == [], "run `make export`, or python docs/twins.py"
 
 
-@pytest.mark.parametrize("name", ["01_paths", "25_training"])
+@pytest.mark.parametrize("name", ["foundations/02_paths", "use/41_training"])
 def test_a_twin_has_every_cell(name):
     notebook = jupytext.read(ROOT / "nbs" / f"{name}.ipynb")
     again = jupytext.reads(twins.twin(ROOT / "nbs" / f"{name}.ipynb"), fmt="py:percent")

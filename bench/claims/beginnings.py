@@ -1,6 +1,6 @@
 """Where SAMI's encoder begins, and what it is shown on a walk without noise: three sets of images, three encoders.
 
-    python bench/beginnings.py --fashion FOLDER [--steps 1200] [--seeds 3]
+    python -m bench.claims.beginnings --fashion FOLDER [--steps 1200] [--seeds 3]
 
 Noise-blind; told the level and begun at random; told and begun as the linear code. Digits at 8x8 pixels (12 numbers),
 clothes at 14x14 (16), colour patches at 16x16 (32), and the same steps, networks and learning rate for all. Writes
@@ -12,13 +12,13 @@ import argparse
 from pathlib import Path
 
 import torch
-from stored import RESULTS, add_row
 
 import scoreae as sa
-from scoreae.core import sqnorm
-from scoreae.head_to_head import Contest, images_of
-from scoreae.samplers import sample
-from scoreae.semantics import watch
+from bench.stored import RESULTS, add_row
+from scoreae.commands.contest import Contest, images_of
+from scoreae.core.checks import sqnorm
+from scoreae.foundations.samplers import sample
+from scoreae.use.guidance import watch
 
 MODELS = {
     "noise-blind": {},
@@ -80,7 +80,8 @@ def main():
     p.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
     p.add_argument("--out", type=Path, default=RESULTS / "beginnings.json")
     a = p.parse_args()
-    command = f"python bench/beginnings.py --fashion FOLDER --steps {a.steps} --seeds {a.seeds} --width {a.width}"
+    settings = f"--steps {a.steps} --seeds {a.seeds} --width {a.width}"
+    command = f"python -m bench.claims.beginnings --fashion FOLDER {settings}"
     about = {"command": command, "codes and batches": SETS}
     for name in a.sets:
         add_row(a.out, {"set": name, "model": "controls", "seed": 0}, lambda n=name: controls(n, a), **about)

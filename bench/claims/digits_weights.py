@@ -1,7 +1,8 @@
 """Train the small models that pages show, on the digits or on Fashion-MNIST, and save them under weights/.
 
-    python bench/digits_weights.py [--steps 3000] [--width 16] [--z-dim 12] [--threads 1]
-    python bench/digits_weights.py --data fashion_mnist --root FOLDER --steps 1500 --batch 32 --width 12 --z-dim 16
+    python -m bench.claims.digits_weights [--steps 3000] [--width 16] [--z-dim 12] [--threads 1]
+    python -m bench.claims.digits_weights --data fashion_mnist --root FOLDER --steps 1500 --batch 32 --width 12 \
+        --z-dim 16
 
 A deterministic DBAE, a DiffAE with DBAE's weighting, and for the digits a SAMI that is told the level and an
 autoencoder, all with a diffusion prior on their codes: the same encoder, steps and seed. `metrics.json` beside the
@@ -11,15 +12,15 @@ of 6000 training images, averaged down to 14 pixels a side.
 
 import argparse
 import json
-from pathlib import Path
 
 import torch
 
 import scoreae as sa
-from scoreae.core import sqnorm
-from scoreae.head_to_head import Contest, images_of
+from bench.stored import ROOT
+from scoreae.commands.contest import Contest, images_of
+from scoreae.core.checks import sqnorm
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+WEIGHTS = ROOT / "weights"
 MODELS = {
     "dbae": (sa.DBAE, {"gamma_max": None}),
     "diffae": (sa.DiffAE, {"gamma_max": None, "weighting": "dbae"}),
@@ -56,7 +57,7 @@ def main():
     if a.data == "digits": images = sa.data.digits("train"), sa.data.digits("test")
     else: images = [images_of(Contest(a.data, val=2, test=500), a.root)[i][0] for i in (0, 2)]
     flags = {"data": a.data, "steps": a.steps, "batch": a.batch, "width": a.width, "z-dim": a.z_dim}
-    command = "python bench/digits_weights.py " + " ".join(f"--{k} {v}" for k, v in flags.items())
+    command = "python -m bench.claims.digits_weights " + " ".join(f"--{k} {v}" for k, v in flags.items())
     for name in (m for m in (MODELS if a.data == "digits" else CLOTHES) if m in a.models):
         kind, kw = MODELS[name]
         folder = WEIGHTS / f"{a.data.split('_')[0]}-{name}"

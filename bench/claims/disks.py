@@ -1,6 +1,6 @@
 """What SAMI's code knows about disks, in three regimes and with an exact denoiser, against a beta-VAE and PCA.
 
-    python bench/disks.py [--steps 500] [--seeds 3]
+    python -m bench.claims.disks [--steps 500] [--seeds 3]
 
 Disks of 16x16 pixels, codes of 8 numbers, the same encoder network for all. Writes docs/results/disks.json, row by row;
 rows that are there already are not computed again.
@@ -11,15 +11,15 @@ import math
 from pathlib import Path
 
 import torch
-from stored import RESULTS, add_row
 
 import scoreae as sa
-from scoreae.core import randn_like, rng
-from scoreae.disentanglement import dci, mig, rotation_null
-from scoreae.evaluation import probe
-from scoreae.paths import VPCosine
-from scoreae.render import DISK_FACTORS, disks, draw_disks
-from scoreae.semantics import axes, watch
+from bench.stored import RESULTS, add_row
+from scoreae.core.checks import randn_like, rng
+from scoreae.foundations.paths import VPCosine
+from scoreae.images.rendered import DISK_FACTORS, disks, draw_disks
+from scoreae.measures.disentanglement import dci, mig, rotation_null
+from scoreae.measures.evaluation import probe
+from scoreae.use.guidance import axes, watch
 
 SHAPE, K, RADIUS = (1, 16, 16), 8, 0.1875
 PATH = VPCosine(-math.log(5 * 256))
@@ -142,7 +142,7 @@ def main():
     sizes = {"train": 2000, "val": 300, "test": 1000}
     splits, full = ({k: disks(n, 16, RADIUS, contrast=c, seed=i + 1) for i, (k, n) in enumerate(sizes.items())}
                     for c in (a.contrast, 0.0))  # fmt: skip
-    command = f"python bench/disks.py --steps {a.steps} --seeds {a.seeds}"
+    command = f"python -m bench.claims.disks --steps {a.steps} --seeds {a.seeds}"
     pinned = {}
 
     def row(name, seed):

@@ -1,6 +1,6 @@
 """Quality against evaluations of the denoiser, on an oracle and on trained digits; writes docs/results/few-steps.json.
 
-    python bench/few_steps.py [--draws 10000] [--seeds 10] [--samples 500] [--threads 1]
+    python -m bench.claims.few_steps [--draws 10000] [--seeds 10] [--samples 500] [--threads 1]
 
 The released integrators (Euler, Heun with churn, on Karras's grid) against the update of `samplers`; and the seconds to
 get the start of a walk: DBAE's endpoint, feed-forward, against inversion of DiffAE's ODE (weights/, the same U-Net).
@@ -13,18 +13,17 @@ import json
 import platform
 import statistics
 import time
-from pathlib import Path
 
 import torch
 
 import scoreae as sa
-from scoreae import samplers
-from scoreae.core import sqnorm
-from scoreae.edits import invert, walk
-from scoreae.generation import clf_features, fit_classifier, frechet
-from scoreae.oracle import Mixture, denoiser
+from bench.stored import RESULTS, ROOT
+from scoreae.core.checks import sqnorm
+from scoreae.foundations import samplers
+from scoreae.foundations.worlds import Mixture, denoiser
+from scoreae.measures.distributions import clf_features, fit_classifier, frechet
+from scoreae.use.edits import invert, walk
 
-ROOT = Path(__file__).resolve().parent.parent
 POINTS, SAMPLES = (1, 2, 3, 5, 7, 10, 15, 25), (2, 3, 5, 7, 10, 15, 25, 50)
 EULER, CHURN = (5, 10, 20, 50, 100), (2, 7, 33, 167)
 
@@ -142,11 +141,11 @@ def main():
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     dbae, diffae = (sa.load(ROOT / "weights" / name) for name in ("digits-dbae", "digits-diffae"))
-    command = "python bench/few_steps.py " + " ".join(f"--{k} {v}" for k, v in vars(a).items())
+    command = "python -m bench.claims.few_steps " + " ".join(f"--{k} {v}" for k, v in vars(a).items())
     result = {"command": command, "torch": torch.__version__, "machine": platform.machine(),
               "oracle": on_oracle(a.draws, a.seeds), "start": starts(dbae, diffae),
               "digits": on_digits(dbae, a.samples)}  # fmt: skip
-    (ROOT / "docs" / "results" / "few-steps.json").write_text(json.dumps(short(result), indent=1) + "\n")
+    (RESULTS / "few-steps.json").write_text(json.dumps(short(result), indent=1) + "\n")
     print(json.dumps(short(result), indent=1))
 
 

@@ -1,8 +1,8 @@
 """A DDPM trained by diffusers itself on 8x8 digits, saved, loaded, frozen; codes extracted in a tenth of its steps.
 
-    python bench/frozen.py [--steps 2000] [--share 0.1] [--z-dim 8] [--seed 0]
+    python -m bench.claims.frozen [--steps 2000] [--share 0.1] [--z-dim 8] [--seed 0]
 
-Writes bench/frozen.json: probe accuracy (linear, held-out images) of the codes, a random encoder's and PCA's.
+Writes bench/claims/frozen.json: probe accuracy (linear, held-out images) of the codes, a random encoder's and PCA's.
 """
 
 import argparse
@@ -18,9 +18,9 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch.nn.functional import mse_loss
 
 import scoreae as sa
-from scoreae.core import rng
-from scoreae.evaluation import probe
-from scoreae.semantics import watch
+from scoreae.core.checks import rng
+from scoreae.measures.evaluation import probe
+from scoreae.use.guidance import watch
 
 SETTINGS = {
     "noise-blind": {},
@@ -89,7 +89,8 @@ def main():
         sa.fit(model, x, steps=1, progress=False)
         row(name, model, 0, 0.0)
     result = {
-        "command": f"python bench/frozen.py --steps {a.steps} --share {a.share} --z-dim {a.z_dim} --seed {a.seed}",
+        "command": f"python -m bench.claims.frozen --steps {a.steps} --share {a.share} --z-dim {a.z_dim} "
+                   f"--seed {a.seed}",
         "device": platform.machine(), "torch": torch.__version__, "threads": torch.get_num_threads(),
         "DDPM": {"steps": a.steps, "batch": 64, "CPU seconds": round(seconds, 1)}, "rows": rows, "gain by level": gains,
     }  # fmt: skip

@@ -1,7 +1,8 @@
 """Where is the image: in the code, the noise, or the loss? Six autoencoders of one encoder, trained with several seeds.
 
-    python bench/information_split.py [--steps 800] [--batch 64] [--width 12] [--z-dims 12 4] [--seeds 3] [--threads 1]
-    python bench/information_split.py --data fashion_mnist --root FOLDER --steps 500 --batch 32 --lr 0.002 --z-dims 16
+    python -m bench.claims.information_split [--steps 800] [--batch 64] [--width 12] [--z-dims 12 4] [--seeds 3]
+    python -m bench.claims.information_split --data fashion_mnist --root FOLDER --steps 500 --batch 32 --lr 0.002 \
+        --z-dims 16
 
 Writes docs/results/information-split.json: per data set, model, code size and seed, errors on [0, 1] of points and
 samples (10 evaluations, the first 200 test images), the mean of eight samples, the variance over noise draws, one
@@ -12,13 +13,13 @@ subset, averaged down to 14 pixels a side. A run that is interrupted goes on whe
 import argparse
 
 import torch
-from stored import RESULTS, fill_set
 
 import scoreae as sa
-from scoreae.core import sqnorm
-from scoreae.edits import invert, walk
-from scoreae.evaluation import probe
-from scoreae.head_to_head import Contest, images_of
+from bench.stored import RESULTS, fill_set
+from scoreae.commands.contest import Contest, images_of
+from scoreae.core.checks import sqnorm
+from scoreae.measures.evaluation import probe
+from scoreae.use.edits import invert, walk
 
 MODELS = {
     "AE": (sa.AE, {}),
@@ -72,7 +73,8 @@ def main():
     shape = tuple(splits[0][0].shape[1:])
     rules = {"steps": a.steps, "batch": a.batch, "lr": a.lr, "width": a.width, **sizes}
     flags = {k: v for k, v in rules.items() if k not in sizes} | {"threads": a.threads}
-    command = f"python bench/information_split.py --data {a.data} " + " ".join(f"--{k} {v}" for k, v in flags.items())
+    words = " ".join(f"--{k} {v}" for k, v in flags.items())
+    command = f"python -m bench.claims.information_split --data {a.data} {words}"
 
     def row(model, z_dim, seed):
         kind, kw = MODELS[model]

@@ -1,6 +1,6 @@
 """SAMI's axes without labels, on Fashion-MNIST at 14x14 pixels and on colour patches of photographs at 16x16.
 
-    python bench/natural.py --fashion FOLDER [--steps 900] [--width 12]
+    python -m bench.claims.natural --fashion FOLDER [--steps 900] [--width 12]
 
 Saves the models under weights/, and their axes, TAD and a dozen images to look at in docs/results/natural.json.
 """
@@ -10,15 +10,15 @@ import json
 from pathlib import Path
 
 import torch
-from stored import RESULTS, add_row
 from torch.nn.functional import avg_pool2d
 
 import scoreae as sa
-from scoreae.disentanglement import rotation_null, tad
-from scoreae.files import to_uint8
-from scoreae.semantics import axes, watch
+from bench.stored import RESULTS, ROOT, add_row
+from scoreae.images.files import to_uint8
+from scoreae.measures.disentanglement import rotation_null, tad
+from scoreae.use.guidance import axes, watch
 
-K, WEIGHTS = 12, RESULTS.parent.parent / "weights"
+K, WEIGHTS = 12, ROOT / "weights"
 KINDS = {"footwear": (5, 7, 9), "upper body": (0, 2, 4, 6), "trousers": (1,), "dress": (3,), "bag": (8,)}
 
 
@@ -94,7 +94,7 @@ def main():
     p.add_argument("--sets", nargs="*", default=list(SETS))
     p.add_argument("--out", default=str(RESULTS / "natural.json"))
     a = p.parse_args()
-    command = f"python bench/natural.py --fashion FOLDER --steps {a.steps} --width {a.width}"
+    command = f"python -m bench.claims.natural --fashion FOLDER --steps {a.steps} --width {a.width}"
     for name in a.sets: add_row(Path(a.out), {"set": name}, lambda n=name: train(n, a, command), command=command)
 
 

@@ -1,6 +1,6 @@
 """From a folder to the slider, by the commands alone: models that are trained, killed, resumed and used.
 
-    python bench/own_images.py [--steps 1000] [--out runs/own] [--models dbae "sami, told level"]
+    python -m bench.claims.own_images [--steps 1000] [--out runs/own] [--models dbae "sami, told level"]
 
 Makes a folder of mixed PNG and JPEG files of several sizes (patches of the two photographs that scikit-learn brings),
 trains each model on it by `scoreae train`, kills the process once and resumes, and calls every other command on what is
@@ -25,12 +25,12 @@ import torch
 from PIL import Image
 
 import scoreae as sa
-from scoreae.autoencoder import write_atomic
-from scoreae.edits import fit_direction
-from scoreae.runs import read_info
-from scoreae.using import read_labels
+from bench.stored import RESULTS
+from scoreae.commands.applying import read_labels
+from scoreae.models.contract import write_atomic
+from scoreae.use.edits import fit_direction
+from scoreae.use.runs import read_info
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -63,7 +63,7 @@ def call(*words) -> float:
     "Run `scoreae` with these words, to the end; seconds."
     begin = time.perf_counter()
     print("scoreae", *words, flush=True)
-    line = [sys.executable, "-m", "scoreae.cli", *map(str, words)]
+    line = [sys.executable, "-m", "scoreae", *map(str, words)]
     done = subprocess.run(line, env=ENV, capture_output=True, text=True)
     print(done.stdout[-400:], flush=True)
     if done.returncode: raise SystemExit(f"exit {done.returncode}: {done.stderr[-2000:]}")
@@ -80,7 +80,7 @@ def train(photos: Path, out: Path, model: str, steps: int, size: str) -> None:
     words = ["train", photos, "--model", model, "--z-dim", 32, "--width", 16, "--steps", steps, "--batch-size", 32]
     words += ["--lr", 0.002, "--out", out, "--no-progress", *(("--size", size) if size else ())]
     if not list(out.glob("state-*")):
-        line = [sys.executable, "-m", "scoreae.cli", *map(str, words)]
+        line = [sys.executable, "-m", "scoreae", *map(str, words)]
         with subprocess.Popen(line, env=ENV) as process:
             while process.poll() is None and not list(out.glob("state-*")): time.sleep(0.1)
             time.sleep(2)
@@ -170,7 +170,8 @@ def main():
     mixed_folder(a.out / "few", "test", 24)
     write_labels(a.out / "photos", a.out / "labels.csv")
     file = RESULTS / "own-images.json"
-    result = json.loads(file.read_text()) if file.exists() else {"command": "python bench/own_images.py", "rows": {}}
+    new = {"command": "python -m bench.claims.own_images", "rows": {}}
+    result = json.loads(file.read_text()) if file.exists() else new
     for model in a.models:
         (name, _, size), run = model.partition("@"), a.out / re.sub(r"[^a-z0-9]+", "-", model)
         side = int(size or 32)

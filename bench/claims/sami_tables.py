@@ -1,19 +1,17 @@
 """Write the tables of SAMI's experiments into docs/results/sami.md, from their stored rows.
 
-    python bench/sami_tables.py
+    python -m bench.claims.sami_tables
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
-from stored import RESULTS
 
-from scoreae.autoencoder import write_atomic
-from scoreae.evaluation import markdown_table
+from bench.stored import RESULTS, ROOT
+from scoreae.core.pages import markdown_table
+from scoreae.models.contract import write_atomic
 
-BENCH = Path(__file__).resolve().parent
-MARK = "<!-- what follows is written by bench/sami_tables.py -->"
+MARK = "<!-- what follows is written by bench/claims/sami_tables.py -->"
 
 
 def show(values, digits=2):
@@ -134,10 +132,13 @@ TEXTS = {
 }  # fmt: skip
 
 
+PLACES = {"guidance": ROOT / "bench" / "speed", "frozen": ROOT / "bench" / "claims"}
+
+
 def main():
     file, parts = RESULTS / "sami.md", []
     for name, (make, title, text) in TEXTS.items():
-        own = (RESULTS if name not in ("guidance", "frozen") else BENCH) / f"{name}.json"
+        own = PLACES.get(name, RESULTS) / f"{name}.json"
         d = json.loads(own.read_text())
         tables = "\n\n".join(markdown_table(lines) for lines in make(d))
         parts.append(f"## {title}: `{d['command']}`\n\n{text}\n\n{tables}\n")

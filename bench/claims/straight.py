@@ -1,6 +1,6 @@
 """How straight are the codes of clips, for encoders that were trained on still images only?
 
-    python bench/straight.py [--steps 500] [--seeds 3] [--fashion FOLDER]
+    python -m bench.claims.straight [--steps 500] [--seeds 3] [--fashion FOLDER]
 
 Stills of 16x16 pixels: shapes, digits and, if Fashion-MNIST lies in FOLDER, its clothes, at random places, turns, sizes
 and opacities. Every model has a code of 16 numbers and the same encoder network. Writes docs/results/straight.json, row
@@ -12,12 +12,12 @@ import math
 from pathlib import Path
 
 import torch
-from stored import RESULTS, add_row
 
 import scoreae as sa
-from scoreae.core import rng
-from scoreae.render import SHAPES, clips
-from scoreae.straightness import curvature, linear_fade, shuffled, straightening
+from bench.stored import RESULTS, add_row
+from scoreae.core.checks import rng
+from scoreae.images.rendered import SHAPES, clips
+from scoreae.measures.straightness import curvature, linear_fade, shuffled, straightening
 
 FRAMES, SIZE, K = 6, 16, 16
 MOTIONS = ("move", "rotate", "scale", "fade")
@@ -103,7 +103,8 @@ def main():
     folder, file = a.fashion or None, Path(a.out)
     films = {(kind, m): film(kind, items, 60, FRAMES, m, 5).x
              for kind, items in subjects("test", folder).items() for m in MOTIONS}  # fmt: skip
-    command = f"python bench/straight.py --steps {a.steps} --seeds {a.seeds}" + " --fashion FOLDER" * bool(folder)
+    command = f"python -m bench.claims.straight --steps {a.steps} --seeds {a.seeds}"
+    command += " --fashion FOLDER" * bool(folder)
     about = {"command": command, "frames": FRAMES, "code": K, "clips of each kind and motion": 60}
     add_row(file, {"model": "pixels", "seed": 0}, lambda: {"clips": measure(lambda x: x.flatten(1), films)}, **about)
     for seed in range(a.seeds):

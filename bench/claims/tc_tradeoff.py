@@ -1,6 +1,6 @@
 """What does a price on the total correlation buy, and what does it cost? A stochastic DBAE on disks and on sprites.
 
-    python bench/tc_tradeoff.py [--data disks] [--weights 0 3 10] [--kl 1] [--seeds 2] [--steps 400] [--threads 1]
+    python -m bench.claims.tc_tradeoff [--data disks] [--weights 0 3 10] [--kl 1] [--seeds 2] [--steps 400]
 
 Writes docs/results/tc-tradeoff.json. Per data set, weight and seed, on 1000 fresh images: DCI, MIG and TAD of the codes
 (TAD of the factors split at their medians; a shape is a square or not), each beside the mean over five rotations of the
@@ -13,14 +13,14 @@ import argparse
 
 import numpy as np
 import torch
-from stored import RESULTS, fill_set
 from threadpoolctl import threadpool_limits
 
 import scoreae as sa
-from scoreae import disentanglement as dis
-from scoreae.core import randn_like, rng, sqnorm
-from scoreae.generation import sliced_wasserstein
-from scoreae.priors import kl_per_axis, total_correlation
+from bench.stored import RESULTS, fill_set
+from scoreae.core.checks import randn_like, rng, sqnorm
+from scoreae.measures import disentanglement as dis
+from scoreae.measures.distributions import sliced_wasserstein
+from scoreae.models.priors import kl_per_axis, total_correlation
 
 DISCRETE = {"disks": None, "sprites": [True, False, False, False, False]}
 
@@ -55,7 +55,7 @@ def main():
     x, test, other = draw(4000, 16, seed=0).x, draw(1000, 16, seed=1), draw(500, 16, seed=2).x
     v = test.factors.numpy().astype(float)
     rules = {"steps": a.steps, "batch": a.batch, "width": a.width, "z-dim": a.z_dim, "kl": a.kl}
-    command = f"python bench/tc_tradeoff.py --data {a.data} " + " ".join(f"--{k} {w}" for k, w in rules.items())
+    command = f"python -m bench.claims.tc_tradeoff --data {a.data} " + " ".join(f"--{k} {w}" for k, w in rules.items())
     name = a.data if a.kl == 1 else f"{a.data}, rate weight {a.kl:g}"
 
     def row(tc_weight, seed):

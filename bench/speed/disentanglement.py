@@ -1,6 +1,6 @@
-"""Seconds of the default disentanglement report, and of its parts; writes bench/disentanglement.json.
+"""Seconds of the default disentanglement report, and of its parts; writes bench/speed/disentanglement.json.
 
-    python bench/disentanglement.py [--n 10000] [--axes 10] [--factors 5] [--threads 2]
+    python -m bench.speed.disentanglement [--n 10000] [--axes 10] [--factors 5] [--threads 2]
 
 A randomly rotated code of independent factors and noise axes, once with continuous and once with ten-valued factors.
 CPU seconds are what to quote: on a shared machine the wall clock also counts waiting.
@@ -17,7 +17,7 @@ import numpy as np
 import sklearn
 import torch
 
-from scoreae import disentanglement as dis
+from scoreae.measures import disentanglement as dis
 
 
 def timed(fn: Callable) -> dict[str, float]:
@@ -55,7 +55,7 @@ def main():
         }
         seconds[kind] = {name: timed(call) for name, call in calls.items()}
     result = {
-        "command": "python bench/disentanglement.py"
+        "command": "python -m bench.speed.disentanglement"
         + "".join(f" --{k} {getattr(a, k)}" for k in ("n", "axes", "factors", "threads")),
         "device": platform.machine(), "scikit-learn": sklearn.__version__, "seconds (parts on all rows)": seconds,
     }

@@ -1,8 +1,8 @@
 """What guidance costs: training steps of SAMI against a plain step of its denoiser, and other ways to its gradient.
 
-    python bench/guidance.py [--size 8] [--width 32] [--batch 64] [--rounds 15] [--threads 2]
+    python -m bench.speed.guidance [--size 8] [--width 32] [--batch 64] [--rounds 15] [--threads 2]
 
-Ratios are of CPU or GPU time in interleaved rounds (medians). Writes bench/guidance.json.
+Ratios are of CPU or GPU time in interleaved rounds (medians). Writes bench/speed/guidance.json.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import torch
 from steps import PlainDenoiser, step
 
 import scoreae as sa
-from scoreae.core import randn_like, rng, sqnorm
+from scoreae.core.checks import randn_like, rng, sqnorm
 
 
 class ForwardOverReverse(sa.SAMI):
@@ -90,7 +90,7 @@ def main():
     rounds = [{k: step(m, opts[k], x, g, clock) for k, m in models.items()} for _ in range(a.rounds + 2)][2:]
     base = "denoiser alone"
     result = {
-        "command": "python bench/guidance.py " + " ".join(f"--{k} {v}" for k, v in vars(a).items() if k != "out"),
+        "command": "python -m bench.speed.guidance " + " ".join(f"--{k} {v}" for k, v in vars(a).items() if k != "out"),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
         "torch": torch.__version__,
         "ratio to the denoiser alone (median of rounds)": {

@@ -1,6 +1,6 @@
-"""Images drawn per second of one core's time, at 32x32; writes bench/render.json.
+"""Images drawn per second of one core's time, at 32x32; writes bench/speed/render.json.
 
-    python bench/render.py [--size 32] [--images 10000] [--rounds 5]
+    python -m bench.speed.render [--size 32] [--images 10000] [--rounds 5]
 
 Processor time of one thread is counted, not the clock on the wall, so that other work on the machine matters less;
 what it does to caches and frequency remains. Minimum, median and maximum over the rounds are given.
@@ -46,7 +46,7 @@ def main():
     rounds = [{k: seconds(draw) for k, draw in contenders(a.images, a.size).items()} for _ in range(a.rounds + 1)][1:]
     rates = {k: [a.images / r[k] for r in rounds] for k in rounds[0]}
     result = {
-        "command": f"python bench/render.py --size {a.size} --images {a.images} --rounds {a.rounds}",
+        "command": f"python -m bench.speed.render --size {a.size} --images {a.images} --rounds {a.rounds}",
         "device": f"one core of {platform.machine()}", "torch": torch.__version__,
         "images per second of processor time": {
             k: {f.__name__: round(f(v)) for f in (min, statistics.median, max)} for k, v in rates.items()

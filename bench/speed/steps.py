@@ -1,6 +1,6 @@
-"""Seconds per training step of every model, and of its parts, in one interleaved run; writes bench/steps.json.
+"""Seconds per training step of every model, and of its parts, in one interleaved run; writes bench/speed/steps.json.
 
-    python bench/steps.py [--size 8] [--channels 1] [--width 32] [--batch 64] [--rounds 30] [--threads 2]
+    python -m bench.speed.steps [--size 8] [--channels 1] [--width 32] [--batch 64] [--rounds 30] [--threads 2]
 
 The figures to quote are ratios to the plain denoiser's step: they hold when the machine's speed drifts.
 """
@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 import scoreae as sa
-from scoreae.core import randn_like, rng, sqnorm
-from scoreae.nets import UNet
-from scoreae.scores import Denoiser
+from scoreae.core.checks import randn_like, rng, sqnorm
+from scoreae.foundations.scores import Denoiser
+from scoreae.models.networks import UNet
 
 
 class PlainDenoiser(torch.nn.Module):
@@ -70,7 +70,7 @@ def main():
     rounds = [{k: step(m, opts[k], x, g) for k, m in models.items()} for _ in range(a.rounds + 3)][3:]
     base = "denoiser alone"
     result = {
-        "command": "python bench/steps.py " + " ".join(f"--{k} {v}" for k, v in vars(a).items() if k != "out"),
+        "command": "python -m bench.speed.steps " + " ".join(f"--{k} {v}" for k, v in vars(a).items() if k != "out"),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
         "torch": torch.__version__,
         "milliseconds per step (median)": {k: round(1e3 * statistics.median(r[k] for r in rounds), 2) for k in models},

@@ -1,12 +1,12 @@
 """Images per second and peak memory of training: ours, beside diffusers' UNet2DModel with as many parameters.
 
-    python bench/training.py [--size 32] [--batch 16] [--width 32] [--rounds 6] [--threads 1]
+    python -m bench.speed.training [--size 32] [--batch 16] [--width 32] [--rounds 6] [--threads 1]
 
 One step of each in turn, so that a drift of the machine's speed meets all alike; the figures to quote are ratios, by
 CPU time. Each step is a whole one: noise, loss, gradient, clipping, AdamW (fused), average of the weights. Ours are
 steps of `fit`; theirs is the loop of diffusers' example of unconditional training. Widths are chosen so that all have
 about as many parameters as our U-Net of `--width`. Peak memory is of a process of its own for each. Writes
-bench/training.json.
+bench/speed/training.json.
 """
 
 import argparse
@@ -22,10 +22,10 @@ from pathlib import Path
 import torch
 
 import scoreae as sa
-from scoreae.feeds import Feed
-from scoreae.nets import UNet
-from scoreae.scores import Denoiser
-from scoreae.training import _Processes, _Run
+from scoreae.foundations.scores import Denoiser
+from scoreae.images.feeding import Feed
+from scoreae.models.networks import UNet
+from scoreae.use.training import _Processes, _Run
 
 CUDA = torch.cuda.is_available()
 
@@ -155,7 +155,7 @@ def main():
     attention = {k: [r["UNet2DModel, attention"] / r[k] for r in rounds] for k in racers}
     middle = lambda rows: {k: [round(f(v), 2) for f in (statistics.median, min, max)] for k, v in rows.items()}
     result = {
-        "command": "python bench/training.py " + " ".join(words), "torch": torch.__version__,
+        "command": "python -m bench.speed.training " + " ".join(words), "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if CUDA else platform.machine(),
         "parameters": {k: count(c.model) for k, c in racers.items()},
         "images per second": {k: round(a.batch / v, 1) for k, v in median.items()},

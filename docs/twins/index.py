@@ -84,7 +84,7 @@ from pathlib import Path
 
 from IPython.display import display
 
-from scoreae.explore import plot_rows
+from scoreae.use.pictures import plot_rows
 
 # %%
 #| echo: false
@@ -120,7 +120,7 @@ for name, title in {"ae": "AE", "diffae": "DiffAE", "sami": "SAMI (told the leve
 # %% [markdown]
 # ## Where to start
 #
-# * **To learn**: [core](00_core.ipynb), then the pages of the table below in their order; `make lab` opens them as notebooks.
+# * **To learn**: [Checks](core/90_checks.ipynb), then the pages of the table below in their order; `make lab` opens them as notebooks.
 # * **With images of your own**: [train on your own images](own-images.md), which takes one command; then [scikit-learn](scikit-learn.md), [the hub](hub.md), [diffusers](diffusers.md) or [torch.export and ONNX](export.md) for what comes after.
 # * **To contribute**: [conventions](conventions.md), [decisions](decisions.md) and [how to review a notebook](twins.md); `make test` checks everything that can be checked.
 #
@@ -130,25 +130,25 @@ for name, title in {"ae": "AE", "diffae": "DiffAE", "sami": "SAMI (told the leve
 #
 # | page | what it shows |
 # |---|---|
-# | [Core](00_core.ipynb) | shapes, seeds and errors |
-# | [Paths](01_paths.ipynb) | a linear SDE is its log-SNR; pinning its end subtracts a constant from the SNR |
-# | [The oracle](02_oracle.ipynb) | worlds in which every answer is known, against which all else is tested |
-# | [Scores](03_scores.ipynb) | explicit, implicit and denoising score matching; parametrisations; preconditioning |
-# | [Bridges](04_bridges.ipynb) | Doob's $h$-transform; why a bridge is a diffusion in disguise |
-# | [Bounds](05_bounds.ipynb), [gaps](07_gaps.ipynb) | one integral bounds every model; what its gap consists of |
-# | [Samplers](06_samplers.ipynb) | one update; orders measured; point and sample |
-# | [Networks](10_nets.ipynb), [the contract](11_autoencoder.ipynb), [priors](12_priors.ipynb), [the zoo](17_zoo.ipynb) | the parts of a model, and how models are loaded |
-# | [SAMI](13_sami.ipynb), [DBAE](14_dbae.ipynb), [DiffAE](18_diffae.ipynb), [baselines](15_baselines.ipynb) | the models |
-# | [Files](19_files.ipynb), [rendered images](20_render.ipynb), [data](21_data.ipynb) | images of your own, images with known factors, public sets |
-# | [Fidelity](23_fidelity.ipynb), [generation](29_generation.ipynb), [disentanglement](22_disentanglement.ipynb), [straightness](24_straightness.ipynb), [evaluation](26_evaluation.ipynb) | what is measured, and how |
-# | [Linear codes](09_linear_codes.ipynb), [beginnings](50_beginnings.ipynb) | what noisy images say about principal components; what it is worth to begin there |
-# | [Denoisers from elsewhere](08_foreign.ipynb), [SAMI on a frozen one](35_frozen_denoiser.ipynb) | a representation read out of a trained DDPM |
-# | [Edits](16_edits.ipynb), [semantic axes](45_semantics.ipynb) | attributes, lines between images; which axis says how many nats at which noise level |
-# | [Training](25_training.ipynb), [feeding](42_feeds.ipynb), [runs](40_runs.ipynb), [own images](36_own_images.ipynb) | a loop that resumes bit for bit, on data larger than memory; from a folder to a slider |
-# | [Looking](27_explore.ipynb), [reports](44_reports.ipynb), [sliders](48_explorers.ipynb), [the demo](28_cli.ipynb), [train by command](41_commands.ipynb), [use by command](49_using.ipynb), [other libraries](43_interop.ipynb) | use |
-# | [Why SAMI disentangles](31_why_sami_disentangles.ipynb), [disks](30_disks.ipynb), [straight videos](34_straight_videos.ipynb), [natural images](46_natural_images.ipynb), [what the rate's weight buys](39_what_beta_buys.ipynb) | SAMI's claims, derived and tested |
-# | [DBAE's theorems](38_dbae_theorems.ipynb), [the information split](32_information_split.ipynb), [few steps](37_few_steps.ipynb), [independent axes](47_tc_tradeoff.ipynb) | DBAE's claims, derived and tested |
-# | [Head to head](33_head_to_head.ipynb) | all models, trained alike and asked the same questions |
+# | [Core](core/90_checks.ipynb) | shapes, seeds and errors |
+# | [Paths](foundations/02_paths.ipynb) | a linear SDE is its log-SNR; pinning its end subtracts a constant from the SNR |
+# | [The oracle](foundations/03_worlds.ipynb) | worlds in which every answer is known, against which all else is tested |
+# | [Scores](foundations/04_scores.ipynb) | explicit, implicit and denoising score matching; parametrisations; preconditioning |
+# | [Bridges](foundations/05_bridges.ipynb) | Doob's $h$-transform; why a bridge is a diffusion in disguise |
+# | [Bounds](foundations/06_bounds.ipynb), [Gaps](foundations/07_gaps.ipynb) | one integral bounds every model; what its gap consists of |
+# | [Samplers](foundations/08_samplers.ipynb) | one update; orders measured; point and sample |
+# | [Networks](models/10_networks.ipynb), [the contract](models/13_contract.ipynb), [Priors](models/12_priors.ipynb), [the zoo](models/18_zoo.ipynb) | the parts of a model, and how models are loaded |
+# | [SAMI](models/14_sami.ipynb), [DBAE](models/15_dbae.ipynb), [DiffAE](models/16_diffae.ipynb), [Baselines](models/17_baselines.ipynb) | the models |
+# | [Files](images/20_files.ipynb), [rendered images](images/21_rendered.ipynb), [Sets of images](images/22_sets.ipynb) | images of your own, images with known factors, public sets |
+# | [Fidelity](measures/30_reconstruction.ipynb), [Distributions](measures/31_distributions.ipynb), [Disentanglement](measures/32_disentanglement.ipynb), [Straightness](measures/33_straightness.ipynb), [Evaluation](measures/34_evaluation.ipynb) | what is measured, and how |
+# | [Linear codes](foundations/09_gaussians.ipynb), [Beginnings](sami_claims/60_beginnings.ipynb) | what noisy images say about principal components; what it is worth to begin there |
+# | [Denoisers from elsewhere](models/11_pretrained.ipynb), [SAMI on a frozen one](sami_claims/66_frozen_denoiser.ipynb) | a representation read out of a trained DDPM |
+# | [Edits](use/42_edits.ipynb), [semantic axes](use/43_guidance.ipynb) | attributes, lines between images; which axis says how many nats at which noise level |
+# | [Training](use/41_training.ipynb), [feeding](images/23_feeding.ipynb), [Runs](use/40_runs.ipynb), [own images](together/81_short_training.ipynb) | a loop that resumes bit for bit, on data larger than memory; from a folder to a slider |
+# | [Looking](use/44_pictures.ipynb), [A run's report](commands/50_reporting.ipynb), [sliders](use/45_sliders.ipynb), [the demo](commands/54_command_line.ipynb), [train by command](commands/52_making.ipynb), [use by command](commands/53_applying.ipynb), [other libraries](use/46_elsewhere.ipynb) | use |
+# | [Why SAMI disentangles](sami_claims/61_why_sami_disentangles.ipynb), [Disks](sami_claims/63_disks.ipynb), [straight videos](sami_claims/65_straight_videos.ipynb), [natural images](sami_claims/64_natural_images.ipynb), [what the rate's weight buys](sami_claims/62_what_beta_buys.ipynb) | SAMI's claims, derived and tested |
+# | [DBAE's theorems](dbae_claims/70_theorems.ipynb), [the information split](dbae_claims/71_information_split.ipynb), [few steps](dbae_claims/72_few_steps.ipynb), [independent axes](dbae_claims/73_independent_axes.ipynb) | DBAE's claims, derived and tested |
+# | [Head to head](commands/51_contest.ipynb) | all models, trained alike and asked the same questions |
 #
 # The symbols are on one page, [notation](notation.md); units, shapes and errors on [conventions](conventions.md); why things are as they are, on [decisions](decisions.md); numbers with the commands that made them, on [results](results.md), of [the contest](results-fashion-mnist.md), [SAMI](results-sami.md) and [DBAE](results-dbae.md).
 #

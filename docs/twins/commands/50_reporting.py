@@ -7,7 +7,7 @@
 # A folder with a trained model answers few questions by itself. This page makes the report that every run of `scoreae train` gets: images, losses, reconstructions in both modes, the axes of the code in the order of what they carry, lines between images, samples, and nearest neighbours in code space. It shows that the axes come out in the right order where the order is known, and that neighbours of codes are found.
 
 # %%
-#| default_exp reports
+#| default_exp commands.reporting
 
 # %%
 #| exports
@@ -17,26 +17,26 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from scoreae.autoencoder import Autoencoder
-from scoreae.core import check_images, require, require_int, require_number
-from scoreae.explore import Plot, plot_rows, write_report
-from scoreae.training import Fit
+from scoreae.core.checks import check_images, require, require_int, require_number
+from scoreae.models.contract import Autoencoder
+from scoreae.use.pictures import Plot, plot_rows, write_report
+from scoreae.use.training import Fit
 
 # %%
 #| hide
 import tempfile
 
-import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_eq
 from sklearn.neighbors import NearestNeighbors
 
 from scoreae import data
-from scoreae.baselines import AE, PCA, VAE
-from scoreae.training import fit
+from scoreae.core.pages import paper
+from scoreae.models.baselines import AE, PCA, VAE
+from scoreae.use.training import fit
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 
 
 # %% [markdown]
@@ -198,5 +198,5 @@ plot_fit(record)
 # %% [markdown]
 # ## What can go wrong
 #
-# * **Reading an axis as a factor.** A traversal shows what the decoder does along an axis. Whether one factor of the data lives there is measured in [22_disentanglement](22_disentanglement.ipynb).
+# * **Reading an axis as a factor.** A traversal shows what the decoder does along an axis. Whether one factor of the data lives there is measured in [Disentanglement](../measures/32_disentanglement.ipynb).
 # * **Neighbours of a code with noise axes.** Scaling every axis to the same spread also magnifies axes that carry nothing. In a stochastic code, look at their nats first.

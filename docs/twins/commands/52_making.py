@@ -1,13 +1,13 @@
 # %% [markdown]
-# # Your own images
+# # From a folder to a run
 #
 # > From a folder of pictures to a trained model: the function behind `scoreae train`, and what it chooses.
 
 # %% [markdown]
-# `scoreae train photos/ --z-dim 32 --minutes 30 --out runs/photos` is all that a first run needs. This page holds the function that the command calls; it can be called from Python with the same words. It chooses what the data can tell, the size, the channels, and the width that the time allows, prints what it chose, and writes it down, so that a resumed run and every later command ([49_using](49_using.ipynb)) use the same.
+# `scoreae train photos/ --z-dim 32 --minutes 30 --out runs/photos` is all that a first run needs. This page holds the function that the command calls; it can be called from Python with the same words. It chooses what the data can tell, the size, the channels, and the width that the time allows, prints what it chose, and writes it down, so that a resumed run and every later command ([Using a run](53_applying.ipynb)) use the same.
 
 # %%
-#| default_exp commands
+#| default_exp commands.making
 
 # %%
 #| exports
@@ -20,16 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scoreae import data
-from scoreae.autoencoder import Autoencoder, write_atomic
-from scoreae.core import require, require_choice, require_int, rng
-from scoreae.evaluation import evaluate as table_row
-from scoreae.explore import plot_rows
-from scoreae.files import staged, to_float, to_uint8
-from scoreae.reports import run_report
-from scoreae.runs import differences, read_run
-from scoreae.training import Fit, fit
-from scoreae.zoo import VARIANTS, make
+from scoreae.commands.reporting import run_report
+from scoreae.core.checks import require, require_choice, require_int, rng
+from scoreae.images import sets as data
+from scoreae.images.files import staged, to_float, to_uint8
+from scoreae.measures.evaluation import evaluate as table_row
+from scoreae.models.contract import Autoencoder, write_atomic
+from scoreae.models.zoo import VARIANTS, make
+from scoreae.use.pictures import plot_rows
+from scoreae.use.runs import differences, read_run
+from scoreae.use.training import Fit, fit
 
 # %%
 #| hide
@@ -40,7 +40,7 @@ import tempfile
 from fastcore.test import expect_fail, test_eq
 from PIL import Image
 
-from scoreae.zoo import load
+from scoreae.models.zoo import load
 
 # %% [markdown]
 # ## What the data can tell

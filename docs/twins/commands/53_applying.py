@@ -4,10 +4,10 @@
 # > What a trained model is good for, from the command line: codes, pictures again, edits, numbers, and sliders.
 
 # %% [markdown]
-# A run of `scoreae train` ([41_commands](41_commands.ipynb)) leaves a folder. This page holds the functions behind the other commands, which take such a folder and do one thing each. Images that go in are brought to the model's size; images that come out are PNG files, or one array. All of them can be called from Python with the same words. We call each on a small run, and show that an edit changes what it was asked to change.
+# A run of `scoreae train` ([From a folder to a run](52_making.ipynb)) leaves a folder. This page holds the functions behind the other commands, which take such a folder and do one thing each. Images that go in are brought to the model's size; images that come out are PNG files, or one array. All of them can be called from Python with the same words. We call each on a small run, and show that an edit changes what it was asked to change.
 
 # %%
-#| default_exp using
+#| default_exp commands.applying
 
 # %%
 #| exports
@@ -21,17 +21,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scoreae.autoencoder import Autoencoder, write_atomic
-from scoreae.commands import describe, final_report, read_images, split, train, write_images
-from scoreae.core import require, require_int
-from scoreae.edits import Direction, axis_direction, fit_direction
-from scoreae.edits import edit as move
-from scoreae.evaluation import evaluate as table_row
-from scoreae.evaluation import markdown_table, to_json
-from scoreae.files import staged, to_float
-from scoreae.runs import read_info, read_run
-from scoreae.training import Fit
-from scoreae.zoo import load
+from scoreae.commands.making import describe, final_report, read_images, split, train, write_images
+from scoreae.core.checks import require, require_int
+from scoreae.images.files import staged, to_float
+from scoreae.measures.evaluation import evaluate as table_row
+from scoreae.core.pages import markdown_table
+from scoreae.measures.evaluation import to_json
+from scoreae.models.contract import Autoencoder, write_atomic
+from scoreae.models.zoo import load
+from scoreae.use.edits import Direction, axis_direction, fit_direction
+from scoreae.use.edits import edit as move
+from scoreae.use.runs import read_info, read_run
+from scoreae.use.training import Fit
 
 # %%
 #| hide
@@ -273,17 +274,17 @@ def info(run: str) -> dict:
 # %% [markdown]
 # ## Sliders
 #
-# `scoreae explore`, from Python `look`, makes a run ready to be looked at: it writes the report again, also of a run that was stopped before its end, and a notebook with the four sliders of [48_explorers](48_explorers.ipynb), beside the held-out images that they begin with. The folder needs nothing else; it can be moved, or sent to somebody. The command starts nothing: it says how to open the notebook.
+# `scoreae explore`, from Python `look`, makes a run ready to be looked at: it writes the report again, also of a run that was stopped before its end, and a notebook with the four sliders of [Sliders](../use/45_sliders.ipynb), beside the held-out images that they begin with. The folder needs nothing else; it can be moved, or sent to somebody. The command starts nothing: it says how to open the notebook.
 
 # %%
 #| exports
 SLIDERS = ("""# Sliders
 
 Run the cells from the top, then move the sliders. A figure without a slider takes the same arguments: `plot_axis`,
-`plot_line`, `plot_edit` and `plot_walk` of `scoreae.explorers`.""", """import scoreae as sa
-from scoreae.edits import fit_direction
-from scoreae.explorers import slide_axis, slide_edit, slide_line, slide_walk
-from scoreae.reports import axis_information""", """model, x = sa.load("."), sa.data.load("explore.npy")
+`plot_line`, `plot_edit` and `plot_walk` of `scoreae.use.sliders`.""", """import scoreae as sa
+from scoreae.commands.reporting import axis_information""", """model, x = sa.load("."), sa.data.load("explore.npy")
+from scoreae.use.edits import fit_direction
+from scoreae.use.sliders import slide_axis, slide_edit, slide_line, slide_walk
 ranked = axis_information(model, x)[0].argsort(descending=True).tolist()
 ranked[:8]  # the axes that carry most""", "slide_axis(model, x, axis=ranked[0])", "slide_line(model, x)",
 """brightness = fit_direction(model, x, x.mean((1, 2, 3)))  # or any other value for each image

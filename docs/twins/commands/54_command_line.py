@@ -7,7 +7,7 @@
 # The shortest way to see everything at work is one command. `scoreae demo` times a few training steps of each model on this machine, chooses a width and a number of steps that fit the time, trains, evaluates on held-out images, and writes `report.html` and `metrics.json`. The metrics hold the command that repeats the run with the same width and steps, on any machine. This page shows the pieces, and that wrong input ends in one line; the whole demo is run by the tests.
 
 # %%
-#| default_exp cli
+#| default_exp commands.command_line
 
 # %%
 #| exports
@@ -28,17 +28,18 @@ from typing import get_args, get_origin
 import torch
 from torch import Tensor
 
-from scoreae import data
-from scoreae.autoencoder import Autoencoder, write_atomic
-from scoreae.commands import SETTINGS, train
-from scoreae.core import require_int, require_number
-from scoreae.evaluation import evaluate, markdown_table, to_json
-from scoreae.explore import plot_losses, plot_rows, traverse, write_report
-from scoreae.generation import fit_classifier
-from scoreae.head_to_head import Contest, compete, step_seconds, summary
-from scoreae.training import Fit, fit
-from scoreae.using import COMMANDS, WORDS
-from scoreae.zoo import make
+from scoreae.commands.applying import COMMANDS, WORDS
+from scoreae.commands.contest import Contest, compete, step_seconds, summary
+from scoreae.commands.making import SETTINGS, train
+from scoreae.core.checks import require_int, require_number
+from scoreae.images import sets as data
+from scoreae.measures.distributions import fit_classifier
+from scoreae.core.pages import markdown_table
+from scoreae.measures.evaluation import evaluate, to_json
+from scoreae.models.contract import Autoencoder, write_atomic
+from scoreae.models.zoo import make
+from scoreae.use.pictures import plot_losses, plot_rows, traverse, write_report
+from scoreae.use.training import Fit, fit
 
 # %%
 #| hide
@@ -51,7 +52,7 @@ from fastcore.test import expect_fail, test_eq
 # %% [markdown]
 # ## Five models, one code size
 #
-# The same encoder and code size for all. SAMI comes twice: noise-blind, as in its paper, and with an encoder that is told the noise level, because on images as small as these the level is hard to see; such an encoder also begins as the linear code ([09_linear_codes](09_linear_codes.ipynb)). The DBAE is its paper's stochastic one, with a small rate. All get the same number of steps.
+# The same encoder and code size for all. SAMI comes twice: noise-blind, as in its paper, and with an encoder that is told the noise level, because on images as small as these the level is hard to see; such an encoder also begins as the linear code ([Linear codes](../foundations/09_gaussians.ipynb)). The DBAE is its paper's stochastic one, with a small rate. All get the same number of steps.
 
 # %%
 #| exports
@@ -202,7 +203,7 @@ def demo(out: str = "runs/demo", minutes: float = 4.5, z_dim: int = 8, seed: int
 # %% [markdown]
 # ## The bench
 #
-# The contest of [33_head_to_head](33_head_to_head.ipynb): each field of its rules is an option.
+# The contest of [The contest](51_contest.ipynb): each field of its rules is an option.
 
 # %%
 #| exports
@@ -227,7 +228,7 @@ def bench(out: str = "runs/bench", models: Sequence[str] | None = None, root: st
 # %% [markdown]
 # ## The entry point
 #
-# The commands for your own images are the functions of [41_commands](41_commands.ipynb) and [49_using](49_using.ipynb); their arguments are the options. Wrong input is one line on standard error and exit status 2; `--debug`, before or after the command's name, shows the traceback. An interrupt from the keyboard ends with status 130, as shells expect.
+# The commands for your own images are the functions of [From a folder to a run](52_making.ipynb) and [Using a run](53_applying.ipynb); their arguments are the options. Wrong input is one line on standard error and exit status 2; `--debug`, before or after the command's name, shows the traceback. An interrupt from the keyboard ends with status 130, as shells expect.
 
 # %%
 #| exports

@@ -1,13 +1,13 @@
 # %% [markdown]
-# # Core
+# # Checks
 #
 # > Shapes, seeds and errors: the few conventions that every other module leans on.
 
 # %% [markdown]
-# Everything in this library is a function of a *batch of images* `x` of shape `(N, C, H, W)` with values in $[-1, 1]$ and of a *batch of times* `t` of shape `(N,)`. This page fixes how the two meet, how randomness is passed around, and what happens when something unusable comes in. There is no mathematics here; the story starts in [01_paths](01_paths.ipynb).
+# Everything in this library is a function of a *batch of images* `x` of shape `(N, C, H, W)` with values in $[-1, 1]$ and of a *batch of times* `t` of shape `(N,)`. This page fixes how the two meet, how randomness is passed around, and what happens when something unusable comes in. There is no mathematics here; the story starts in [Paths](../foundations/02_paths.ipynb).
 
 # %%
-#| default_exp core
+#| default_exp core.checks
 
 # %%
 #| exports
@@ -113,6 +113,12 @@ def require_choice(value, name: str, choices: Sequence) -> None:
     require(ok, name, value, "one of " + ", ".join(repr(c) for c in choices))
 
 
+def check_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    "`shape` as a tuple (C, H, W) of positive integers, or `ValueError`."
+    require(isinstance(shape, Sequence) and len(shape) == 3, "shape", shape, "(C, H, W)")
+    return tuple(require_int(n, "shape", low=1) for n in shape)
+
+
 # %%
 test_eq((require_int(np.int64(3), "steps"), require_number(np.float32(0.5), "eta")), (3, 0.5))
 with expect_fail(ValueError, contains="steps: expected an integer >= 1, got 0"): require_int(0, "steps")
@@ -120,6 +126,8 @@ with expect_fail(ValueError, contains="steps"): require_int(True, "steps")
 with expect_fail(ValueError, contains="beta"): require_number(float("nan"), "beta", low=0)
 with expect_fail(ValueError, contains="beta"): require_number(10**400, "beta", low=0)
 with expect_fail(ValueError, contains="one of 'point', 'sample'"): require_choice("mean", "mode", ("point", "sample"))
+test_eq(check_shape([3, 8, 8]), (3, 8, 8))
+with expect_fail(ValueError, contains="shape: expected (C, H, W), got (8, 8)"): check_shape((8, 8))
 
 
 # %% [markdown]

@@ -4,7 +4,7 @@
 # > Three theorems about a bridge that ends in a decoded code: proofs, the constants they hide, and a flow that they do not cover.
 
 # %% [markdown]
-# [14_dbae](14_dbae.ipynb) builds the model; this page is about what can be proved of its loss. The paper's abstract and its reviews [@kim2025dbae] speak of a reconstruction loss that is an entropy-regularised score matching, of a bound on mutual information, and of a bound on the divergence from the data. We restate the three in our notation, prove them, and check each with numbers in the Gaussian world of [02_oracle](02_oracle.ipynb). Two qualifications come out: a constant that diverges, and a divergence that holds for the stochastic walk only.
+# [DBAE](../models/15_dbae.ipynb) builds the model; this page is about what can be proved of its loss. The paper's abstract and its reviews [@kim2025dbae] speak of a reconstruction loss that is an entropy-regularised score matching, of a bound on mutual information, and of a bound on the divergence from the data. We restate the three in our notation, prove them, and check each with numbers in the Gaussian world of [Worlds in closed form](../foundations/03_worlds.ipynb). Two qualifications come out: a constant that diverges, and a divergence that holds for the stochastic walk only.
 
 # %%
 #| hide
@@ -15,15 +15,16 @@ import torch
 from fastcore.test import test_close
 from scipy.integrate import solve_ivp
 
-from scoreae.bridges import doob, score_from_x0
-from scoreae.gaps import expected_bound, quadrature
-from scoreae.oracle import GaussianWorld, expected_sqnorm
-from scoreae.paths import VE, Pinned, VPLinear
-from scoreae.scores import residual
+from scoreae.core.pages import paper
+from scoreae.foundations.bridges import doob, score_from_x0
+from scoreae.foundations.gaps import expected_bound, quadrature
+from scoreae.foundations.paths import VE, Pinned, VPLinear
+from scoreae.foundations.scores import residual
+from scoreae.foundations.worlds import GaussianWorld, expected_sqnorm
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
 g = torch.Generator().manual_seed(0)
 noise = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64)
@@ -40,7 +41,7 @@ bridge = Pinned(VPLinear(0.1, 2.0))
 #
 # $$x^\theta_0=\frac1{b_t}x_t-\frac{a_t}{b_t}x_T+\frac{c_t^2}{b_t}s_\theta,\qquad\mathcal L=\tfrac12\int_0^T\omega(t)\,\mathbb E\|x_0^\theta-x_0\|^2dt,\qquad\omega=\frac{g^2b^2}{c^4}=-\frac{d\,\mathrm{SNR}_t}{dt}.$$ {#eq-thm-four}
 #
-# *Proof.* The score of $\mathcal N(a\,x_T+b\,x_0,c^2I)$ is $(a\,x_T+b\,x_0-x_t)/c^2$. The first equation says that $s_\theta=(a\,x_T+b\,x_0^\theta-x_t)/c^2$. Subtract: $s_\theta-\nabla\log q=\tfrac b{c^2}(x_0^\theta-x_0)$. The last equality is in [04_bridges](04_bridges.ipynb). ∎
+# *Proof.* The score of $\mathcal N(a\,x_T+b\,x_0,c^2I)$ is $(a\,x_T+b\,x_0-x_t)/c^2$. The first equation says that $s_\theta=(a\,x_T+b\,x_0^\theta-x_t)/c^2$. Subtract: $s_\theta-\nabla\log q=\tfrac b{c^2}(x_0^\theta-x_0)$. The last equality is in [Bridges](../foundations/05_bridges.ipynb). ∎
 #
 # So $\omega$ does not know $T$: it is the weight of the likelihood bound, $\mathcal L=\tfrac12\int\mathbb E\|x_0^\theta-x_0\|^2d\gamma$. For VP, $\mathrm{SNR}=1/(e^B-1)$ gives $\omega=g^2e^{-B}/(1-e^{-B})^2$; for VE, $\omega=2/t^3$. The check takes an arbitrary score, and the true one by the $h$-transform: the unpinned score plus Doob's pull.
 
@@ -64,7 +65,7 @@ f"worst relative difference {worst:.1e}"
 # %% [markdown]
 # ## The entropy, and a constant
 #
-# **The same loss is score matching to the marginal score, plus an entropy, plus a constant that diverges.** Cut the integral at a time $\epsilon$ near 0, and let $J=\tfrac12\int_\epsilon^Tg^2\,\mathbb E\|s_\theta-\nabla\log q(x_t|x_T)\|^2dt$. Since $\nabla\log q(x_t|x_T)$ is the conditional mean of $\nabla\log q(x_t|x_0,x_T)$ ([03_scores](03_scores.ipynb)), the errors are orthogonal, and what $J$ leaves out is the error of the *exact* estimate $x_0^*$. By the identity of [07_gaps](07_gaps.ipynb) [@guo2005immse], with $\gamma=0$ at $T$, that is information:
+# **The same loss is score matching to the marginal score, plus an entropy, plus a constant that diverges.** Cut the integral at a time $\epsilon$ near 0, and let $J=\tfrac12\int_\epsilon^Tg^2\,\mathbb E\|s_\theta-\nabla\log q(x_t|x_T)\|^2dt$. Since $\nabla\log q(x_t|x_T)$ is the conditional mean of $\nabla\log q(x_t|x_0,x_T)$ ([Scores](../foundations/04_scores.ipynb)), the errors are orthogonal, and what $J$ leaves out is the error of the *exact* estimate $x_0^*$. By the identity of [Gaps](../foundations/07_gaps.ipynb) [@guo2005immse], with $\gamma=0$ at $T$, that is information:
 #
 # $$\mathcal L_\epsilon=J+\tfrac12\int_0^{\gamma_\epsilon}\mathbb E\|x_0^*-x_0\|^2d\gamma=J+I(x_0;x_\epsilon|x_T).$$ {#eq-thm-split}
 #
@@ -111,7 +112,7 @@ rows
 # %% [markdown]
 # ## The scale of the endpoint does not matter
 #
-# Multiply decoder and $x_T$ by any number. The information in $x_T$ is the same, so by @eq-thm-split the optimal loss is. The walk starts somewhere else; after the change of variables of [04_bridges](04_bridges.ipynb) it is the same walk. Three endpoints, of scale 0.1, 0.8 and 5, which leave the same $v=0.09$:
+# Multiply decoder and $x_T$ by any number. The information in $x_T$ is the same, so by @eq-thm-split the optimal loss is. The walk starts somewhere else; after the change of variables of [Bridges](../foundations/05_bridges.ipynb) it is the same walk. Three endpoints, of scale 0.1, 0.8 and 5, which leave the same $v=0.09$:
 
 # %%
 found = {k: loss_of(line_world(k, 0.09), 1.0, 1e-3) for k in (0.1, 0.8, 5.0)}
@@ -128,7 +129,7 @@ test_close(list(found.values()), [3.39673] * 3, eps=2e-5)
 #
 # So the loss maximises a lower bound on $I(x_0;z)$. What the bound misses is $J$ and what the decoder drops. It is tight for an exact network and a decoder that is one-to-one on the codes.
 #
-# **Caveat.** A deterministic encoder of data with a density has $I(x_0;z)=\infty$: $z$ fixes $k$ continuous numbers. Then the bound is true and empty. Its right side also moves with $\epsilon$, by $-\tfrac k2$ nats for each unit of $\log\mathrm{SNR}_\epsilon$, as in [07_gaps](07_gaps.ipynb): a number that reports where the integral was cut. The theorem informs about a *stochastic* encoder.
+# **Caveat.** A deterministic encoder of data with a density has $I(x_0;z)=\infty$: $z$ fixes $k$ continuous numbers. Then the bound is true and empty. Its right side also moves with $\epsilon$, by $-\tfrac k2$ nats for each unit of $\log\mathrm{SNR}_\epsilon$, as in [Gaps](../foundations/07_gaps.ipynb): a number that reports where the integral was cut. The theorem informs about a *stochastic* encoder.
 #
 # The check, in four dimensions with two axes: an exact network with a one-to-one decoder, with a decoder that drops an axis, and a wrong network; then encoder noise going to zero at two cuts.
 
@@ -167,7 +168,7 @@ test_close(cuts[1] - cuts[0], 2 * 2 / 2, eps=1e-2)  # k/2 per unit, here k = 2, 
 #
 # *Proof.* Divergence of $x_0$ is at most that of $(x_0,z,x_T)$, drawn from the data forwards and from the model backwards. By the chain rule that is $\mathbb E\log q(x_0)+\mathcal R-\mathbb E\log p(x_0|x_T)$: the factor $q(x_T|z)$ is shared and cancels, whether the endpoint is deterministic or drawn. The last term is $H(x_0|x_T)+\mathbb E\,\mathrm{KL}(q(x_0|x_T)\|p(x_0|x_T))$. It remains that this divergence is at most $J$. The exact walk and the model's *start at the same point*, have the same noise $g$, and drifts that differ by $g^2(s_\theta-s)$. In a step $\Delta$ they make Gaussian moves of equal variance $g^2\Delta$, whose divergence is $\tfrac12\|g^2(s_\theta-s)\Delta\|^2/(g^2\Delta)=\tfrac12g^2\|s_\theta-s\|^2\Delta$. Add up the steps and let $\Delta\to0$: the divergence of the whole walks is $J$ (Girsanov's theorem [@sarkka2019sde]), and that of their ends is no larger. With @eq-thm-entropy the claim follows. ∎
 #
-# This is the bound of [05_bounds](05_bounds.ipynb) once more, with $\gamma_{\min}\to0$.
+# This is the bound of [Bounds](../foundations/06_bounds.ipynb) once more, with $\gamma_{\min}\to0$.
 #
 # **Caveats.** For a deterministic encoder $\mathcal R=\infty$. And **the deterministic walk is not covered.** Started at $x_T$ without noise it gives one image per code: a law on a $k$-dimensional surface, at infinite divergence from any density. It is not only that. *Give the flow the right first noise*, so that an exact score would give the exact law, and let the score be wrong by $\delta\,(x-M_tx_T)/\sqrt{V_t}$, with the mean $M_tx_T$ and variance $V_t$ of $x_t$ given $x_T$. The expected squared error is $\delta^2$ everywhere, so $J=\tfrac12\delta^2\int g^2dt=\tfrac12\delta^2B_T$. Both walks stay Gaussian with the right mean. Let $\varrho$ be the variance over the exact one. The flow's slope is wrong by $-\tfrac12g^2\delta/\sqrt V$, the stochastic walk's by $-g^2\delta/\sqrt V$, and the latter forgets: its fresh noise pulls $\varrho$ back to one,
 #
@@ -222,7 +223,7 @@ ax.legend();
 # %% [markdown]
 # The stochastic walk is below $J$ everywhere, the flow above it wherever there is an error at all. At $\delta=-0.2$ it is four times $J$. A loss near its optimum says that *samples* are right; about points it makes no such promise.
 #
-# **With an endpoint that is drawn** (`endpoint_noise` of [14_dbae](14_dbae.ipynb)) nothing changes in the proof, since $q(x_T|z)$ is shared. The theorem's loss is that of a network told $x_T$ alone; the released network is told $z$ too, and may use whatever the noisy endpoint hides.
+# **With an endpoint that is drawn** (`endpoint_noise` of [DBAE](../models/15_dbae.ipynb)) nothing changes in the proof, since $q(x_T|z)$ is shared. The theorem's loss is that of a network told $x_T$ alone; the released network is told $z$ too, and may use whatever the noisy endpoint hides.
 #
 # ## What can go wrong
 #

@@ -4,7 +4,7 @@
 # > Why does DBAE reconstruct better than DiffAE? Three effects, taken apart: point against sample, the loss weighting, and the endpoint.
 
 # %% [markdown]
-# A diffusion autoencoder keeps part of an image in the code and part in the noise that leads to it ([18_diffae](18_diffae.ipynb)): its information is *split*. DBAE's endpoint depends on the code alone, and its published reconstructions from the code are much closer to the image [@kim2025dbae]. That comparison sets a deterministic walk beside random draws, and two losses beside each other. This page repeats it on the digits with every control, and on Fashion-MNIST with the decisive ones: the same encoder, U-Net, steps and seeds, and one change at a time. The numbers come from `bench/information_split.py`.
+# A diffusion autoencoder keeps part of an image in the code and part in the noise that leads to it ([DiffAE](../models/16_diffae.ipynb)): its information is *split*. DBAE's endpoint depends on the code alone, and its published reconstructions from the code are much closer to the image [@kim2025dbae]. That comparison sets a deterministic walk beside random draws, and two losses beside each other. This page repeats it on the digits with every control, and on Fashion-MNIST with the decisive ones: the same encoder, U-Net, steps and seeds, and one change at a time. The numbers come from `bench/claims/information_split.py`.
 
 # %%
 #| hide
@@ -17,14 +17,16 @@ import torch
 from fastcore.test import test_close
 from IPython.display import Markdown
 
-from scoreae import data, samplers
-from scoreae.edits import invert, walk
-from scoreae.zoo import load
+from scoreae import data
+from scoreae.core.pages import paper
+from scoreae.foundations import samplers
+from scoreae.models.zoo import load
+from scoreae.use.edits import invert, walk
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
-root = Path() if Path("docs").exists() else Path("..")
+paper()
+root = Path() if Path("docs").exists() else Path("../..")
 result = json.loads((root / "docs/results/information-split.json").read_text())
 PLAIN, WEIGHTED, BRIDGE = "DiffAE", "DiffAE, DBAE's weighting", "DBAE"
 
@@ -39,9 +41,9 @@ title = lambda data, k: f"{data.replace('_', '-')}, codes of {k} axes"
 # %% [markdown]
 # ## What is asked
 #
-# Six models. `AE` decodes its code and knows no noise. `DiffAE` is trained on the error of the noise; once more with *DBAE's weighting*, that is with the noise levels and weights of the released bridge ([18_diffae](18_diffae.ipynb)). `DBAE`'s denoiser is told the endpoint and the code, or one of the two.
+# Six models. `AE` decodes its code and knows no noise. `DiffAE` is trained on the error of the noise; once more with *DBAE's weighting*, that is with the noise levels and weights of the released bridge ([DiffAE](../models/16_diffae.ipynb)). `DBAE`'s denoiser is told the endpoint and the code, or one of the two.
 #
-# Each reconstructs test images from the code alone, as a **point** (zero noise) and as **samples**; both columns, always, because a sample of the exact posterior has twice the squared error of its mean ([06_samplers](06_samplers.ipynb)). *Mean of 8* averages eight samples, *variance* is what they scatter, *one evaluation* asks the denoiser once, and *inferred* gives DiffAE the noise that its ODE finds for the image. Squared errors are per pixel on $[0,1]$, times 1000; mean ± standard deviation over the seeds.
+# Each reconstructs test images from the code alone, as a **point** (zero noise) and as **samples**; both columns, always, because a sample of the exact posterior has twice the squared error of its mean ([Samplers](../foundations/08_samplers.ipynb)). *Mean of 8* averages eight samples, *variance* is what they scatter, *one evaluation* asks the denoiser once, and *inferred* gives DiffAE the noise that its ODE finds for the image. Squared errors are per pixel on $[0,1]$, times 1000; mean ± standard deviation over the seeds.
 
 # %%
 COLUMNS = {"point": 1e3, "sample": 1e3, "mean of 8 samples": 1e3, "variance over draws": 1e3, "one evaluation": 1e3,
@@ -119,7 +121,7 @@ shares
 # %% [markdown]
 # **What the numbers say.** On the digits, with twelve axes, a published comparison would read "4.7 times better". Of its logarithm about a third is *point, not sample*: one model's mean set beside the other's draws. Over a third is the *weighting*, which DiffAE can have too. The rest, a quarter to a third, is the *endpoint*: at equal weights and equal questions DBAE's error is smaller by a factor of 1.5 (points) or 1.7 (samples). On Fashion-MNIST the three are about equal, and the endpoint's factor is 1.8. With four axes, where the code holds little, the ratio is 2.5: nearly half of its logarithm is *point, not sample*, and the endpoint's factor is 1.2. So all three are real, none is the whole, and the endpoint's part is far from the ratio that is usually shown.
 #
-# **What the endpoint's part is not.** A network that is not *told* $x_T$ (`DBAE, told z only`) does nearly as well in points, within a twentieth (digits) or a tenth (Fashion-MNIST): the endpoint reaches it inside $x_t$, with the code's image already in place ([14_dbae](14_dbae.ipynb)). It is worse in samples, where noise covers that image, by a fifth or more. One that is told $x_T$ but not $z$ is as good as one that is told both, on either set: the decoded image says all that the code does. And no theorem gives the endpoint this part: an unrestricted network would reach the same error without it. It is what a small network, trained briefly, finds easier.
+# **What the endpoint's part is not.** A network that is not *told* $x_T$ (`DBAE, told z only`) does nearly as well in points, within a twentieth (digits) or a tenth (Fashion-MNIST): the endpoint reaches it inside $x_t$, with the code's image already in place ([DBAE](../models/15_dbae.ipynb)). It is worse in samples, where noise covers that image, by a fifth or more. One that is told $x_T$ but not $z$ is as good as one that is told both, on either set: the decoded image says all that the code does. And no theorem gives the endpoint this part: an unrestricted network would reach the same error without it. It is what a small network, trained briefly, finds easier.
 #
 # **The plain autoencoder** is within a tenth (digits; with four axes equal) or an eighth (Fashion-MNIST) of DBAE's points, at a fraction of their training time; and the probes differ by two points and less among all models but DiffAE with its own weighting. *Inferred noise* gives DiffAE almost the whole image back: what its code lacks is in its noise. For DBAE the variance over draws is half of weighted DiffAE's: more of the image is in the code.
 
@@ -147,7 +149,7 @@ for case, most in ((digits, 1.05), (clothes, 1.1)):
 # %% [markdown]
 # ## Pictures
 #
-# Two pairs of small trained models, of `bench/digits_weights.py`: where each keeps its images. DBAE's endpoint is a picture of the code (on its own grey scale), and its samples stay near the point. DiffAE's inferred noise is noise with traces of the image in it: walking from it returns the image. Both DiffAEs have DBAE's weighting.
+# Two pairs of small trained models, of `bench/claims/digits_weights.py`: where each keeps its images. DBAE's endpoint is a picture of the code (on its own grey scale), and its samples stay near the point. DiffAE's inferred noise is noise with traces of the image in it: walking from it returns the image. Both DiffAEs have DBAE's weighting.
 
 # %%
 eight = json.loads((root / "docs/results/fashion-eight.json").read_text())["images"]

@@ -4,7 +4,7 @@
 # > How many evaluations does a walk need? Released bridge samplers against one update on a good grid: on an oracle, and on trained digits.
 
 # %% [markdown]
-# Released bridge code reconstructs with 100 Euler steps of the probability-flow ODE, and samples with Heun and churn, 500 evaluations of the network [@zhou2024ddbm]. [06_samplers](06_samplers.ipynb) derived an update that is exact in all but $\hat x_0$, second order, on a grid that spends its steps where they count. This page shows what that buys, as curves over the number of evaluations. The numbers come from `bench/few_steps.py`; a few are computed again here.
+# Released bridge code reconstructs with 100 Euler steps of the probability-flow ODE, and samples with Heun and churn, 500 evaluations of the network [@zhou2024ddbm]. [Samplers](../foundations/08_samplers.ipynb) derived an update that is exact in all but $\hat x_0$, second order, on a grid that spends its steps where they count. This page shows what that buys, as curves over the number of evaluations. The numbers come from `bench/claims/few_steps.py`; a few are computed again here.
 
 # %%
 #| hide
@@ -16,16 +16,18 @@ import matplotlib.pyplot as plt
 import torch
 from fastcore.test import test_close
 
-from scoreae import data, samplers
-from scoreae.core import sqnorm
-from scoreae.oracle import Mixture, denoiser
-from scoreae.paths import Pinned, VPLinear
-from scoreae.zoo import load
+from scoreae import data
+from scoreae.core.checks import sqnorm
+from scoreae.core.pages import paper
+from scoreae.foundations import samplers
+from scoreae.foundations.paths import Pinned, VPLinear
+from scoreae.foundations.worlds import Mixture, denoiser
+from scoreae.models.zoo import load
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
-root = Path() if Path("docs").exists() else Path("..")
+paper()
+root = Path() if Path("docs").exists() else Path("../..")
 result = json.loads((root / "docs/results/few-steps.json").read_text())
 curve = lambda world, name: {int(n): v for n, v in result[world][name].items()}
 STYLES = {"ours": "C0-o", "ours, order 1": "C0--s", "ancestral": "C2-.^", "Euler": "C1-D", "Heun with churn": "C1-D"}
@@ -76,7 +78,7 @@ test_close((euler - median).abs().item(), curve("oracle", "point, Euler")[100], 
 # %% [markdown]
 # ## On digits
 #
-# The trained DBAE of [16_edits](16_edits.ipynb). Points: the squared error of reconstructions of test images, on $[0,1]$. Samples: codes from its diffusion prior, the same for all samplers, decoded; their Fréchet distance from test images, in the features of a small classifier ([29_generation](29_generation.ipynb)), beside that of real training images (dotted); two seeds.
+# The trained DBAE of [Edits](../use/42_edits.ipynb). Points: the squared error of reconstructions of test images, on $[0,1]$. Samples: codes from its diffusion prior, the same for all samplers, decoded; their Fréchet distance from test images, in the features of a small classifier ([Distributions](../measures/31_distributions.ipynb)), beside that of real training images (dotted); two seeds.
 
 # %%
 plot("digits", "point", ("ours", "Euler"), "mean squared error", "Reconstruction, trained DBAE")

@@ -4,7 +4,7 @@
 # > DBAE with a total-correlation term: how far it disentangles, and what reconstructions and samples pay for it.
 
 # %% [markdown]
-# A code whose axes are independent is easier to read, and easier to sample from, axis by axis. β-TCVAE therefore charges a code for its *total correlation* ([12_priors](12_priors.ipynb)), and the DBAE paper reports a variant with that term [@kim2025dbae; @chen2018isolating]. This page trains a stochastic DBAE on disks and sprites, where the true factors are known, with the term and without, and puts the scores of [22_disentanglement](22_disentanglement.ipynb) beside the quality of the pictures. The numbers come from `bench/tc_tradeoff.py`.
+# A code whose axes are independent is easier to read, and easier to sample from, axis by axis. β-TCVAE therefore charges a code for its *total correlation* ([Priors](../models/12_priors.ipynb)), and the DBAE paper reports a variant with that term [@kim2025dbae; @chen2018isolating]. This page trains a stochastic DBAE on disks and sprites, where the true factors are known, with the term and without, and puts the scores of [Disentanglement](../measures/32_disentanglement.ipynb) beside the quality of the pictures. The numbers come from `bench/claims/tc_tradeoff.py`.
 
 # %%
 #| hide
@@ -16,15 +16,16 @@ import numpy as np
 import torch
 
 from scoreae import data
-from scoreae.core import randn_like, rng
-from scoreae.dbae import DBAE
-from scoreae.priors import total_correlation
-from scoreae.training import fit
+from scoreae.core.checks import randn_like, rng
+from scoreae.core.pages import paper
+from scoreae.models.dbae import DBAE
+from scoreae.models.priors import total_correlation
+from scoreae.use.training import fit
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
-root = Path() if Path("docs").exists() else Path("..")
+paper()
+root = Path() if Path("docs").exists() else Path("../..")
 result = json.loads((root / "docs/results/tc-tradeoff.json").read_text())["sets"]
 
 # %% [markdown]
@@ -34,7 +35,7 @@ result = json.loads((root / "docs/results/tc-tradeoff.json").read_text())["sets"
 #
 # $$\mathcal L=\mathcal L_{\mathrm{AE}}+\mathbb E\,\mathrm{KL}\big(q(z|x)\,\|\,\mathcal N(0,I)\big)+w\cdot\widehat{\mathrm{TC}},$$ {#eq-tc-loss}
 #
-# the options `kl_weight=1` and `tc_weight=w` of [14_dbae](14_dbae.ipynb). The estimate of [12_priors](12_priors.ipynb) is made from a batch, and a batch of 32 is small: the other images say little about $q(z)$ where a code lies. Below, independent Gaussian axes, whose total correlation is zero, with posteriors about as wide as those of the models here: the estimate falls below zero. What is *reported* on this page is therefore measured on a thousand codes at once. (Narrow posteriors err the other way: then $q(z)$ of a thousand images is a set of separate points, which is far from independent, whatever the law of the images.)
+# the options `kl_weight=1` and `tc_weight=w` of [DBAE](../models/15_dbae.ipynb). The estimate of [Priors](../models/12_priors.ipynb) is made from a batch, and a batch of 32 is small: the other images say little about $q(z)$ where a code lies. Below, independent Gaussian axes, whose total correlation is zero, with posteriors about as wide as those of the models here: the estimate falls below zero. What is *reported* on this page is therefore measured on a thousand codes at once. (Narrow posteriors err the other way: then $q(z)$ of a thousand images is a set of separate points, which is far from independent, whatever the law of the images.)
 
 # %%
 g, N, s = rng(0), 4000, 0.5

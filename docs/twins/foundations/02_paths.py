@@ -11,7 +11,7 @@
 # for times $0\le t\le T$. A *diffusion* has $a_t=0$: the image fades into noise. A *bridge* ends in a second image $x_T$. We derive both from one stochastic differential equation, and check each formula with automatic differentiation.
 
 # %%
-#| default_exp paths
+#| default_exp foundations.paths
 
 # %%
 #| exports
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from scoreae.core import bcast, require, require_number
+from scoreae.core.checks import bcast, require, require_number
 
 # %%
 #| hide
@@ -31,9 +31,11 @@ import numpy as np
 from fastcore.test import expect_fail, test_close
 from sklearn.datasets import load_digits
 
+from scoreae.core.pages import paper
+
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 
 
 # %% [markdown]
@@ -54,7 +56,7 @@ plt.style.use("scoreae.paper")
 #
 # A diffusion is therefore *one decreasing function* $\lambda(t)$ *from* $+\infty$, *and one bit*. Its coefficients in @eq-path are $a=0$, $b=\alpha$, $c=\sigma$, and the signal-to-noise ratio of $x_0$ along it is $\gamma_t=b_t^2/c_t^2=e^{\lambda_t}$. All this arithmetic is in float64.
 #
-# A path answers questions: its coefficients, $\gamma$, the inverse $t(\gamma)$, and $f$ and $g^2$ of the SDE that drives it. One more ratio will be useful because it stays finite where $b$ and $c$ vanish: the *tilt* $b_t/c_t^2$ ([02_oracle](02_oracle.ipynb) says why it is called that).
+# A path answers questions: its coefficients, $\gamma$, the inverse $t(\gamma)$, and $f$ and $g^2$ of the SDE that drives it. One more ratio will be useful because it stays finite where $b$ and $c$ vanish: the *tilt* $b_t/c_t^2$ ([Worlds in closed form](03_worlds.ipynb) says why it is called that).
 
 # %%
 #| exports
@@ -272,7 +274,7 @@ f"worst relative error: {worst:.1e}"
 #
 # $$\gamma_t=\frac{b_t^2}{c_t^2}=\mathrm{SNR}_t(1-r_t)=\mathrm{SNR}_t-\mathrm{SNR}_T.$$ {#eq-shift}
 #
-# **Pinning the end subtracts a constant from the signal-to-noise ratio.** [04_bridges](04_bridges.ipynb) finds the drift that produces this law (Doob's $h$-transform), and shows that, up to a change of variables, the shift is *all* that pinning does.
+# **Pinning the end subtracts a constant from the signal-to-noise ratio.** [Bridges](05_bridges.ipynb) finds the drift that produces this law (Doob's $h$-transform), and shows that, up to a change of variables, the shift is *all* that pinning does.
 #
 # With $1-r_t=\gamma_t/\mathrm{SNR}_t$ and the stable `snr_gap`, nothing cancels at either end. To invert $\gamma$, add the constant back. The tilt $b_t/c_t^2=\alpha_t/\sigma_t^2$ is the same for a path and its bridge.
 

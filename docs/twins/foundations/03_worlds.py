@@ -1,5 +1,5 @@
 # %% [markdown]
-# # The oracle
+# # Worlds in closed form
 #
 # > A closed-form world: Gaussian and Gaussian-mixture data whose noisy marginals, scores, posteriors, denoisers and codes are known exactly.
 
@@ -7,7 +7,7 @@
 # A network that denoises badly and a formula that is wrong look the same from outside: the pictures are poor. So before any network we build worlds in which *the right answer is known*: data from a Gaussian, or a mixture of Gaussians, in any dimension. Each later page is tested against this one. Here we derive the exact posterior of the clean image given a noisy one, once, in a form that holds for diffusions and bridges alike; then we add a code $z$.
 
 # %%
-#| default_exp oracle
+#| default_exp foundations.worlds
 
 # %%
 #| exports
@@ -16,8 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from scoreae.core import bcast, require, require_int, rng, sqnorm
-from scoreae.paths import Path, as_time
+from scoreae.core.checks import bcast, require, require_int, rng, sqnorm
+from scoreae.foundations.paths import Path, as_time
 
 # %%
 #| hide
@@ -25,11 +25,12 @@ import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_close
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from scoreae.paths import VE, Pinned, VPCosine, VPLinear
+from scoreae.core.pages import paper
+from scoreae.foundations.paths import VE, Pinned, VPCosine, VPLinear
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 
 
 # %% [markdown]
@@ -39,7 +40,7 @@ plt.style.use("scoreae.paper")
 #
 # $$\mathcal N(\tilde x_t;\,b\,x_0,\,c^2I)\;\propto\;\exp\Big(\nu^\top x_0-\tfrac12\gamma\,\|x_0\|^2\Big),\qquad \nu=\frac{b}{c^2}\,\tilde x_t,\quad \gamma=\frac{b^2}{c^2}.$$ {#eq-natural}
 #
-# A noisy image is fully described by the natural parameter $\nu$ and the precision $\gamma$. The factor $b/c^2=\alpha_t/\sigma_t^2$ *tilts* the prior, hence its name in [01_paths](01_paths.ipynb). All is finite for $t>0$, even at the end of a bridge, where $b=c=0$: there $\gamma=0$, and since $\tilde x_T=x_T-x_T=0$ also $\nu=0$. The likelihood is flat: given $x_T$, the image at $t=T$ says nothing more about $x_0$.
+# A noisy image is fully described by the natural parameter $\nu$ and the precision $\gamma$. The factor $b/c^2=\alpha_t/\sigma_t^2$ *tilts* the prior, hence its name in [Paths](02_paths.ipynb). All is finite for $t>0$, even at the end of a bridge, where $b=c=0$: there $\gamma=0$, and since $\tilde x_T=x_T-x_T=0$ also $\nu=0$. The likelihood is flat: given $x_T$, the image at $t=T$ says nothing more about $x_0$.
 #
 # The likelihood meets a prior. For a diffusion that is the law of $x_0$. On a bridge it is the law of $x_0$ *given* $x_T$, which is the same only if the two are independent.
 #
@@ -190,7 +191,7 @@ for path, xT in [(VPCosine(), None), (VE(), None), (bridge, f64(0.7)[None])]:
 test_close(denoiser(two, bridge, f64(0.7)[None])(f64(0.7)[None], 1.0)[0], integral(grid), eps=1e-12)  # flat: the mean
 
 # %% [markdown]
-# Second check: **Tweedie's formula** [@efron2011tweedie; derived in [03_scores](03_scores.ipynb)] says $\mathbb E[x_0|x_t]=(x_t+c^2\nabla_{x_t}\log p_t(x_t))/b$ for a diffusion. The right-hand side uses `noisy` and automatic differentiation, the left @eq-conjugate.
+# Second check: **Tweedie's formula** [@efron2011tweedie; derived in [03_scores](04_scores.ipynb)] says $\mathbb E[x_0|x_t]=(x_t+c^2\nabla_{x_t}\log p_t(x_t))/b$ for a diffusion. The right-hand side uses `noisy` and automatic differentiation, the left @eq-conjugate.
 
 # %%
 for path in [VPCosine(), VE()]:

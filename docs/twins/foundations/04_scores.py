@@ -7,7 +7,7 @@
 # Undoing noise needs the *score* $\nabla_{x_t}\log p_t(x_t)$ of the noisy data, and nobody can compute it. This page shows why a network trained only to remove noise learns it nevertheless; that predicting noise, image, velocity or score is one and the same thing; and how to wrap a network so that its inputs and targets keep unit size at every noise level.
 
 # %%
-#| default_exp scores
+#| default_exp foundations.scores
 
 # %%
 #| exports
@@ -17,8 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from scoreae.core import bcast, require, require_choice, sqnorm
-from scoreae.paths import Coefs, Path, as_time
+from scoreae.core.checks import bcast, require, require_choice, sqnorm
+from scoreae.foundations.paths import Coefs, Path, as_time
 
 # %%
 #| hide
@@ -27,12 +27,13 @@ from fractions import Fraction
 import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_close, test_eq
 
-from scoreae.oracle import Mixture, expected_sqnorm, log_density, noisy, score
-from scoreae.paths import VE, Pinned, VPCosine, VPLinear
+from scoreae.core.pages import paper
+from scoreae.foundations.paths import VE, Pinned, VPCosine, VPLinear
+from scoreae.foundations.worlds import Mixture, expected_sqnorm, log_density, noisy, score
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 
 
 # %% [markdown]
@@ -149,13 +150,13 @@ ax.legend(loc="upper right");
 # %% [markdown]
 # ## Tweedie: a score is a denoised image
 #
-# Take the endpoint off, $\tilde x_t=x_t-a\,x_T$ (just $x_t$ for a diffusion). Insert $\varepsilon=(\tilde x_t-b\,x_0)/c$ into @eq-score-mean and solve for the mean of $x_0$. On a bridge, score and mean are given $x_T$ as well:
+# Take the endpoint off, $\tilde x_t=x_t-a\,x_T$. Insert $\varepsilon=(\tilde x_t-b\,x_0)/c$ into @eq-score-mean and solve for the mean of $x_0$. On a bridge, score and mean are given $x_T$ as well:
 #
 # $$\nabla_{x_t}\log p_t(x_t)=\frac{b\,\mathbb E[x_0|x_t]-\tilde x_t}{c^2}\qquad\Longleftrightarrow\qquad\mathbb E[x_0|x_t]=\frac{\tilde x_t+c^2\,\nabla_{x_t}\log p_t(x_t)}{b}.$$ {#eq-tweedie}
 #
-# To know the score is to know the best estimate of the clean image [@efron2011tweedie]. This library therefore speaks of one thing only: the **estimate** $\hat x_0(x_t,t)$, produced by a *denoiser*.
+# To know the score is to know the best estimate of the clean image [@efron2011tweedie]. So this library speaks of one thing only: the **estimate** $\hat x_0(x_t,t)$, produced by a *denoiser*.
 #
-# [02_oracle](02_oracle.ipynb) has tried this on diffusions. Here is a bridge whose end is correlated with the image: variances $0.25$ and $0.4$, covariance $0.1$. So $x_0|x_T\sim\mathcal N(0.25\,x_T,\,0.225)$, and $x_t$ given $x_T$ is Gaussian, with a score that one can write down. The other side is a linear regression of $x_0$ on $(x_t,x_T)$, solved numerically.
+# [Worlds in closed form](03_worlds.ipynb) has tried this on diffusions. Here is a bridge whose end is correlated with the image: variances $0.25$ and $0.4$, covariance $0.1$. So $x_0|x_T\sim\mathcal N(0.25\,x_T,\,0.225)$, and $x_t$ given $x_T$ is Gaussian, with a score that one can write down. The other side is a linear regression of $x_0$ on $(x_t,x_T)$, solved numerically.
 
 # %%
 bridge = Pinned(VPLinear(0.1, 2.0))

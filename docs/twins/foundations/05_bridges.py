@@ -4,17 +4,17 @@
 # > Doob's h-transform, step by step: the drift that pins a diffusion's end, its reverse processes, and why a bridge is an ordinary diffusion in disguise.
 
 # %% [markdown]
-# [01_paths](01_paths.ipynb) found the *law* of a path whose end $x_T$ is fixed. This page finds the *process*: the stochastic differential equation that produces this law, its time reversal, and the deterministic flow with the same marginals. The last section proves what the whole library rests on: after an affine change of variables, a bridge **is** a diffusion, so that one loss, one bound and one sampler serve both.
+# [Paths](02_paths.ipynb) found the *law* of a path whose end $x_T$ is fixed. This page finds the *process*: the stochastic differential equation that produces this law, its time reversal, and the deterministic flow with the same marginals. The last section proves what the whole library rests on: after an affine change of variables, a bridge **is** a diffusion, so that one loss, one bound and one sampler serve both.
 
 # %%
-#| default_exp bridges
+#| default_exp foundations.bridges
 
 # %%
 #| exports
 from torch import Tensor
 
-from scoreae.core import bcast, require
-from scoreae.paths import Path, Pinned
+from scoreae.core.checks import bcast, require
+from scoreae.foundations.paths import Path, Pinned
 
 # %%
 #| hide
@@ -22,12 +22,13 @@ import matplotlib.pyplot as plt
 import torch
 from fastcore.test import expect_fail, test_close
 
-from scoreae.oracle import Mixture, denoiser, noisy, score
-from scoreae.paths import VE, VPCosine, VPLinear
+from scoreae.core.pages import paper
+from scoreae.foundations.paths import VE, VPCosine, VPLinear
+from scoreae.foundations.worlds import Mixture, denoiser, noisy, score
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 
 # %%
 #| hide
@@ -46,7 +47,7 @@ def relative(got, want): return ((got - want).abs() / (1 + want.abs())).max().it
 
 
 # %% [markdown]
-# What the process must reproduce is $x_t=a_t\,x_T+b_t\,x_0+c_t\,\varepsilon$ with the coefficients of [01_paths](01_paths.ipynb). On a VE path these are simply $a=r$, $b=1-r$ and $c^2=t^2(1-r)$ with $r=t^2/T^2$. The variance grows from $0$ and falls back to $0$.
+# What the process must reproduce is $x_t=a_t\,x_T+b_t\,x_0+c_t\,\varepsilon$ with the coefficients of [Paths](02_paths.ipynb). On a VE path these are simply $a=r$, $b=1-r$ and $c^2=t^2(1-r)$ with $r=t^2/T^2$. The variance grows from $0$ and falls back to $0$.
 
 # %%
 vp, ve, cosine = BRIDGES
@@ -120,7 +121,7 @@ for path in BRIDGES:
     test_close(path.coefs(T - left).c ** 2 / left, path.g2(T), eps=1e-4 * T)
 
 # %% [markdown]
-# Does @eq-doob really produce the law $\mathcal N(m_t,c_t^2)$ with $m=a\,x_T+b\,x_0$? The SDE is linear: its drift is affine in $x$, with slope $f-g^2/\delta_t$. So the mean moves with the drift at the mean, and the variance obeys Itô's rule as in [01_paths](01_paths.ipynb):
+# Does @eq-doob really produce the law $\mathcal N(m_t,c_t^2)$ with $m=a\,x_T+b\,x_0$? The SDE is linear: its drift is affine in $x$, with slope $f-g^2/\delta_t$. So the mean moves with the drift at the mean, and the variance obeys Itô's rule as in [Paths](02_paths.ipynb):
 #
 # $$\frac{dm}{dt}=f\,m+g^2\,\nabla\log h(m),\qquad \frac{d(c^2)}{dt}=2\Big(f-\frac{g^2}{\delta_t}\Big)c^2+g^2.$$ {#eq-moments}
 #
@@ -211,7 +212,7 @@ for strength in (0.25, 3.0):
 #
 # $$\frac{a\,x_T+b\,x_0-x_t}{c^2}=\frac{\alpha_tx_0-x_t}{\sigma_t^2}+\nabla\log h(x_t,t).$$ {#eq-score-split}
 #
-# When only $x_T$ is known, the score is the mean of these over $x_0$ given $x_t$ and $x_T$ ([03_scores](03_scores.ipynb)). Both sides are affine in $x_0$ and $h$ does not contain it, so the average just puts the estimate $\hat x_0$ in the place of $x_0$. For a diffusion ($a=0$) the same function gives $(b\,\hat x_0-x_t)/c^2$, which is Tweedie's formula.
+# When only $x_T$ is known, the score is the mean of these over $x_0$ given $x_t$ and $x_T$ ([Scores](04_scores.ipynb)). Both sides are affine in $x_0$ and $h$ does not contain it, so the average just puts the estimate $\hat x_0$ in the place of $x_0$. For a diffusion ($a=0$) the same function gives $(b\,\hat x_0-x_t)/c^2$, which is Tweedie's formula.
 
 # %%
 #| exports
@@ -242,7 +243,7 @@ for path in BRIDGES:
 #
 # $$\omega(t)=\frac{g^2b^2}{c^4}=-\frac{d\,\mathrm{SNR}_t}{dt}=-\frac{d\gamma_t}{dt},$$ {#eq-omega}
 #
-# the same for a path and its bridge. So the loss is an integral over $\gamma$: the bound of [05_bounds](05_bounds.ipynb) is already in sight.
+# the same for a path and its bridge. So the loss is an integral over $\gamma$: the bound of [Bounds](06_bounds.ipynb) is already in sight.
 
 # %%
 for path in BRIDGES:
@@ -340,7 +341,7 @@ for path, pin in [(p, xT) for p in BRIDGES] + [(p, None) for p in (VPCosine(), V
         assert relative(slope, (y - x0_hat) * path.gamma(t).sqrt()) < 1e-6
 
 # %% [markdown]
-# **The noisy processes agree too.** By the transition density of [01_paths](01_paths.ipynb), the unpinned $X=x/\alpha_t$ is $x_0$ plus Brownian motion in the time $\varsigma=1/\mathrm{SNR}_t$: its increments are independent, with variances $\varsigma_t-\varsigma_s$. Conditioning on its value at $\varsigma_T$ leaves the covariance $\varsigma_s-\varsigma_s\varsigma_t/\varsigma_T=\varsigma_s(1-r_t)$ for $s\le t$, with $r=\varsigma/\varsigma_T$. By $b=\alpha(1-r)$ the deviation of $y$ from $x_0$ is that of $X$ divided by $1-r$. So
+# **The noisy processes agree too.** By the transition density of [Paths](02_paths.ipynb), the unpinned $X=x/\alpha_t$ is $x_0$ plus Brownian motion in the time $\varsigma=1/\mathrm{SNR}_t$: its increments are independent, with variances $\varsigma_t-\varsigma_s$. Conditioning on its value at $\varsigma_T$ leaves the covariance $\varsigma_s-\varsigma_s\varsigma_t/\varsigma_T=\varsigma_s(1-r_t)$ for $s\le t$, with $r=\varsigma/\varsigma_T$. By $b=\alpha(1-r)$ the deviation of $y$ from $x_0$ is that of $X$ divided by $1-r$. So
 #
 # $$\operatorname{Cov}(y_s,y_t\,|\,x_0,x_T)=\frac{\varsigma_s(1-r_t)}{(1-r_s)(1-r_t)}I=\frac{1}{1/\varsigma_s-1/\varsigma_T}I=\frac1{\gamma_s}I\qquad(s\le t):$$ {#eq-brownian}
 #
@@ -378,6 +379,6 @@ ax.legend(loc="lower left");
 # %% [markdown]
 # ## What can go wrong
 #
-# * **Starting an integrator of these drifts at exactly $T$.** The pull is infinite there. Starting a little earlier, at $s<T$, from $x_T$ itself is no way out: the true $x_s$ scatters by $c_s\approx g(T)\sqrt{T-s}$, which shrinks slowly. The sampler of [06_samplers](06_samplers.ipynb) integrates no drift, draws the first noise itself, and starts at exactly $T$.
+# * **Starting an integrator of these drifts at exactly $T$.** The pull is infinite there. Starting a little earlier, at $s<T$, from $x_T$ itself is no way out: the true $x_s$ scatters by $c_s\approx g(T)\sqrt{T-s}$, which shrinks slowly. The sampler of [Samplers](08_samplers.ipynb) integrates no drift, draws the first noise itself, and starts at exactly $T$.
 # * **A last step with noise.** A simulated bridge ends $\sqrt{g^2(T)\Delta}$ away from $x_T$. That is the last step's noise, not a bug.
 # * **Guiding a bridge by scaling $h$.** Any positive strength ends in $x_T$, so looking at the end does not reveal the change. But the law on the way is @eq-strength, not the one that the denoiser was trained on.

@@ -4,10 +4,10 @@
 # > One integral bounds the likelihood of every model: the squared error of the estimate, integrated over signal-to-noise ratio.
 
 # %% [markdown]
-# A VAE, a diffusion model, SAMI and DBAE all give a lower bound on $\log p(x)$, and the four bounds are the same function. This page derives it from nothing but Gaussian arithmetic, names each term, and turns it into an estimator: few evaluations, a known standard error, nats on one axis for every model. What the bound misses is the subject of [07_gaps](07_gaps.ipynb).
+# A VAE, a diffusion model, SAMI and DBAE all give a lower bound on $\log p(x)$, and the four bounds are the same function. This page derives it from nothing but Gaussian arithmetic, names each term, and turns it into an estimator: few evaluations, a known standard error, nats on one axis for every model. What the bound misses is the subject of [Gaps](07_gaps.ipynb).
 
 # %%
-#| default_exp bounds
+#| default_exp foundations.bounds
 
 # %%
 #| exports
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scoreae.core import randn_like, require, require_choice, require_int, require_number, rng, sqnorm
-from scoreae.paths import Path, Pinned
-from scoreae.scores import Stats, residual, scalings
+from scoreae.core.checks import randn_like, require, require_choice, require_int, require_number, rng, sqnorm
+from scoreae.foundations.paths import Path, Pinned
+from scoreae.foundations.scores import Stats, residual, scalings
 
 # %%
 #| hide
@@ -28,14 +28,15 @@ import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_close, test_eq
 from torch.distributions import Normal, kl_divergence
 
-from scoreae.core import bcast
-from scoreae.oracle import Mixture, denoiser, gaussian, log_density
-from scoreae.paths import VE, VPCosine, VPLinear
-from scoreae.scores import from_x0
+from scoreae.core.checks import bcast
+from scoreae.core.pages import paper
+from scoreae.foundations.paths import VE, VPCosine, VPLinear
+from scoreae.foundations.scores import from_x0
+from scoreae.foundations.worlds import Mixture, denoiser, gaussian, log_density
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
 g = torch.Generator().manual_seed(0)
 noise = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64)
@@ -44,7 +45,7 @@ cosine, bridge = VPCosine(-20.0), Pinned(VPLinear(0.1, 2.0))
 # %% [markdown]
 # ## One step costs ½ Δγ ‖error‖²
 #
-# Take the endpoint off and scale the signal to one, as in [04_bridges](04_bridges.ipynb): $y_\gamma=(x_t-a\,x_T)/b=x_0+\gamma^{-1/2}\varepsilon$. A diffusion and a bridge now differ only in the range of $\gamma$. Let $\gamma_s>\gamma_t$ be two levels, $y_t$ being $y_s$ with more noise: $y_t=y_s+\sqrt{1/\gamma_t-1/\gamma_s}\;\varepsilon'$. To go back from $y_t$ to $y_s$ with $x_0$ known is to combine two Gaussian observations of $y_s$: one is $x_0$, of variance $1/\gamma_s$, the other $y_t$, of variance $1/\gamma_t-1/\gamma_s$. Their precisions $\gamma_s$ and $\gamma_s\gamma_t/(\gamma_s-\gamma_t)$ add up to $\gamma_s^2/(\gamma_s-\gamma_t)$, and the mean weighs them accordingly:
+# Take the endpoint off and scale the signal to one, as in [Bridges](05_bridges.ipynb): $y_\gamma=(x_t-a\,x_T)/b=x_0+\gamma^{-1/2}\varepsilon$. A diffusion and a bridge now differ only in the range of $\gamma$. Let $\gamma_s>\gamma_t$ be two levels, $y_t$ being $y_s$ with more noise: $y_t=y_s+\sqrt{1/\gamma_t-1/\gamma_s}\;\varepsilon'$. To go back from $y_t$ to $y_s$ with $x_0$ known is to combine two Gaussian observations of $y_s$: one is $x_0$, of variance $1/\gamma_s$, the other $y_t$, of variance $1/\gamma_t-1/\gamma_s$. Their precisions $\gamma_s$ and $\gamma_s\gamma_t/(\gamma_s-\gamma_t)$ add up to $\gamma_s^2/(\gamma_s-\gamma_t)$, and the mean weighs them accordingly:
 #
 # $$q(y_s|y_t,x_0)=\mathcal N\Big(\big(1-\tfrac{\gamma_t}{\gamma_s}\big)\,x_0+\tfrac{\gamma_t}{\gamma_s}\,y_t,\ \ \tfrac{\gamma_s-\gamma_t}{\gamma_s^2}I\Big).$$ {#eq-back}
 #
@@ -77,7 +78,7 @@ for gamma_s, gamma_t in [(2.0, 1.0), (50.0, 0.3), (1.01, 1.0)]:
 #
 # Are fine steps better? *On average over images, with an exact estimate*, the error falls as $\gamma$ grows. The sum takes it at the noisy end of each step, so it is an upper Riemann sum, and every refinement lowers it. For a single image, or a wrong estimate, the error may rise, and then this need not hold; the limit is a bound all the same.
 #
-# The check: Gaussian data with independent coordinates of variance $\ell_i$ have $\mathbb E\|x_0-\mathbb E[x_0|y]\|^2=\sum_i\ell_i/(1+\ell_i\gamma)$ ([02_oracle](02_oracle.ipynb)). The integral of that is elementary, $\tfrac12\sum_i\log\frac{1+\ell_i\gamma_{\max}}{1+\ell_i\gamma_{\min}}$, and @eq-discrete must fall towards it.
+# The check: Gaussian data with independent coordinates of variance $\ell_i$ have $\mathbb E\|x_0-\mathbb E[x_0|y]\|^2=\sum_i\ell_i/(1+\ell_i\gamma)$ ([Worlds in closed form](03_worlds.ipynb)). The integral of that is elementary, $\tfrac12\sum_i\log\frac{1+\ell_i\gamma_{\max}}{1+\ell_i\gamma_{\min}}$, and @eq-discrete must fall towards it.
 
 # %%
 variances = f64(3.0, 1.0, 0.3, 0.1)
@@ -390,7 +391,7 @@ ax.axhline(0.5, color="0.4", linewidth=1, label="$d/2$")
 ax.legend();
 
 # %% [markdown]
-# **A VAE is the case of a denoiser that does not look.** If $\hat x_0=\mathrm{dec}(z)$ whatever $x_t$ is, then integral and $S$ of the start `"model"` add up to $\tfrac12\gamma_{\max}\|x_0-\mathrm{dec}(z)\|^2$ wherever the range begins: the reconstruction term of a Gaussian decoder of precision $\gamma_{\max}$. Only the last step differs from that decoder's normalisation, by exactly $d/2$ nats ([07_gaps](07_gaps.ipynb) says why).
+# **A VAE is the case of a denoiser that does not look.** If $\hat x_0=\mathrm{dec}(z)$ whatever $x_t$ is, then integral and $S$ of the start `"model"` add up to $\tfrac12\gamma_{\max}\|x_0-\mathrm{dec}(z)\|^2$ wherever the range begins: the reconstruction term of a Gaussian decoder of precision $\gamma_{\max}$. Only the last step differs from that decoder's normalisation, by exactly $d/2$ nats ([Gaps](07_gaps.ipynb) says why).
 
 # %%
 x = torch.rand(5, 1, 8, 8, generator=g, dtype=torch.float64) * 2 - 1
@@ -407,7 +408,7 @@ for gamma_min, n, eps in [(50.0, 1, 1e-9), (1.0, 1000, 1e-2)]:
 #
 # * **elbo**: uniform $u$, $w=u_{\max}-u_{\min}$. It is the integral of the bound.
 # * **simple** [@ho2020ddpm]: uniform $t$, $w=2$, plain $\|\varepsilon-\hat\varepsilon\|^2$.
-# * **edm**: uniform $t$, and Karras's unit weight on the error of the preconditioned network [@karras2022edm]. By $\hat x_0-x_0=\texttt{out}\,(F-F^*)$ ([03_scores](03_scores.ipynb)), $\|F-F^*\|^2=\|\varepsilon-\hat\varepsilon\|^2/(\gamma\,\texttt{out}^2)$, hence $w=2/(\gamma\,\texttt{out}^2)$.
+# * **edm**: uniform $t$, and Karras's unit weight on the error of the preconditioned network [@karras2022edm]. By $\hat x_0-x_0=\texttt{out}\,(F-F^*)$ ([Scores](04_scores.ipynb)), $\|F-F^*\|^2=\|\varepsilon-\hat\varepsilon\|^2/(\gamma\,\texttt{out}^2)$, hence $w=2/(\gamma\,\texttt{out}^2)$.
 #
 # `noise_levels` draws levels and weights, stratified over the batch, in random order, so that no image is tied to a level.
 
@@ -471,7 +472,7 @@ with expect_fail(ValueError, contains="noise: expected one of 'stratified', 'uni
 f"spread of a batch's loss: {steady.std():.2f} stratified, {loose.std():.2f} independent"
 
 # %% [markdown]
-# What does each weighting reward? Its weight on the bound's integrand is $p(u)\,w(u)$, where uniform $t$ has $p(u)\propto|dt/du|=\gamma/|d\gamma/dt|$; on the cosine path that is $\operatorname{sech}(u/2)/2\pi$, most often in the middle. Multiply by the integrand of an uninformed estimate for pixels of variance $v$, which is $\tfrac12\gamma v/(1+\gamma v)$ each ([02_oracle](02_oracle.ipynb)), and normalise: the *share of the expected loss* at each level. The bound spends nearly all of it on fine detail; *simple* prefers the middle, and *edm* coarser structure still. This decides what a code is rewarded for.
+# What does each weighting reward? Its weight on the bound's integrand is $p(u)\,w(u)$, where uniform $t$ has $p(u)\propto|dt/du|=\gamma/|d\gamma/dt|$; on the cosine path that is $\operatorname{sech}(u/2)/2\pi$, most often in the middle. Multiply by the integrand of an uninformed estimate for pixels of variance $v$, which is $\tfrac12\gamma v/(1+\gamma v)$ each ([Worlds in closed form](03_worlds.ipynb)), and normalise: the *share of the expected loss* at each level. The bound spends nearly all of it on fine detail; *simple* prefers the middle, and *edm* coarser structure still. This decides what a code is rewarded for.
 
 # %%
 u, v = torch.linspace(-9, 9, 721, dtype=torch.float64), 0.25

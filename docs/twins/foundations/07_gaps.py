@@ -4,10 +4,10 @@
 # > What the bound of every model misses, exactly: four terms, each with a name, and none of them is the information in the code.
 
 # %% [markdown]
-# [05_bounds](05_bounds.ipynb) bounds the log-likelihood of every model by one integral. When is that bound tight, and what is missing when it is not? This page proves that the gap, averaged over the data, is a sum of four terms that cannot be negative, and checks it to six digits in the Gaussian world of [02_oracle](02_oracle.ipynb): right and wrong estimates, VP, VE and a bridge, short and long ranges. The tool of the proof, which turns information into an area, also says where on the noise scale a code is informative.
+# [Bounds](06_bounds.ipynb) bounds the log-likelihood of every model by one integral. When is that bound tight, and what is missing when it is not? This page proves that the gap, averaged over the data, is a sum of four terms that cannot be negative, and checks it to six digits in the Gaussian world of [Worlds in closed form](03_worlds.ipynb): right and wrong estimates, VP, VE and a bridge, short and long ranges. The tool of the proof, which turns information into an area, also says where on the noise scale a code is informative.
 
 # %%
-#| default_exp gaps
+#| default_exp foundations.gaps
 
 # %%
 #| exports
@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scoreae.bounds import far_estimate, last_step, start_kl
-from scoreae.oracle import GaussianWorld, expected_sqnorm
-from scoreae.paths import Path
-from scoreae.scores import residual
+from scoreae.foundations.bounds import far_estimate, last_step, start_kl
+from scoreae.foundations.paths import Path
+from scoreae.foundations.scores import residual
+from scoreae.foundations.worlds import GaussianWorld, expected_sqnorm
 
 # %%
 #| hide
@@ -29,13 +29,14 @@ import matplotlib.pyplot as plt
 from fastcore.test import test_close
 from torch.distributions import Normal
 
-from scoreae.bounds import bound_terms
-from scoreae.oracle import Mixture, denoiser, gaussian, log_density, noisy, score
-from scoreae.paths import VE, Pinned, VPCosine, VPLinear
+from scoreae.core.pages import paper
+from scoreae.foundations.bounds import bound_terms
+from scoreae.foundations.paths import VE, Pinned, VPCosine, VPLinear
+from scoreae.foundations.worlds import Mixture, denoiser, gaussian, log_density, noisy, score
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
 g = torch.Generator().manual_seed(0)
 cosine, wide, bridge = VPCosine(-20.0), VE(1e5), Pinned(VPLinear(0.1, 2.0))
@@ -118,7 +119,7 @@ f"{grown:.6f} nats, twice"
 #
 # $$\boxed{\ \mathbb E\log q(x_0)-\mathbb E\,\mathrm{bound}=\underbrace{\mathrm{KL}(q(z)\|p(z))}_{\text{aggregate}}+\underbrace{\tfrac12\!\int\!\mathbb E\|\hat x_0-x_0^*\|^2d\gamma}_{\text{denoiser}}+\underbrace{\mathbb E_z\mathrm{KL}(q(x_{\gamma_{\min}}|z)\|\text{start})}_{\text{start}}+\underbrace{H(y_{\gamma_{\max}}|z)-H(x_0|z)}_{\text{resolution}}\ }$$ {#eq-gap}
 #
-# **No term is negative.** Two are divergences, one is a square, and noise cannot lower an entropy: $H(y|z)\ge H(y|z,\varepsilon)=H(x_0|z)$. So the bound is never above $\mathbb E\log q$, for any network. And **the bound does not care how informative $z$ is**: $I(x_0;z)$ is gone. Maximum likelihood does not ask for an informative code; a loss that weights the rate by $\beta<1$ does ([13_sami](13_sami.ipynb)).
+# **No term is negative.** Two are divergences, one is a square, and noise cannot lower an entropy: $H(y|z)\ge H(y|z,\varepsilon)=H(x_0|z)$. So the bound is never above $\mathbb E\log q$, for any network. And **the bound does not care how informative $z$ is**: $I(x_0;z)$ is gone. Maximum likelihood does not ask for an informative code; a loss that weights the rate by $\beta<1$ does ([SAMI](../models/14_sami.ipynb)).
 #
 # `expected_bound` is the bound in expectation, without sampling: `expected_sqnorm` averages, `quadrature` integrates. The estimator is an argument: right, wrong or ignorant.
 
@@ -259,7 +260,7 @@ table
 # %% [markdown]
 # ## Information is an area
 #
-# Given $x_0$, the code tells nothing about $y_\gamma$. So $I(x_0;y_\gamma)-I(x_0;y_\gamma|z)=I(z;y_\gamma)$, which grows from 0 at $\gamma=0$ to $I(x_0;z)$ as $\gamma\to\infty$. By @eq-immse, without and with $z$, its derivative is half the difference between the errors of the two estimates: the area between them is the information that the code carries. By orthogonality the difference of the two errors is the squared distance of the two estimates, and by Bayes' rule for scores that distance is the guidance $G_t=\nabla_{x_t}\log q(z|x_t)$ of [02_oracle](02_oracle.ipynb):
+# Given $x_0$, the code tells nothing about $y_\gamma$. So $I(x_0;y_\gamma)-I(x_0;y_\gamma|z)=I(z;y_\gamma)$, which grows from 0 at $\gamma=0$ to $I(x_0;z)$ as $\gamma\to\infty$. By @eq-immse, without and with $z$, its derivative is half the difference between the errors of the two estimates: the area between them is the information that the code carries. By orthogonality the difference of the two errors is the squared distance of the two estimates, and by Bayes' rule for scores that distance is the guidance $G_t=\nabla_{x_t}\log q(z|x_t)$ of [Worlds in closed form](03_worlds.ipynb):
 #
 # $$I(x_0;z)=\tfrac12\int\Big(\mathbb E\|x_0-\mathbb E[x_0|x_\gamma]\|^2-\mathbb E\|x_0-x_0^*\|^2\Big)d\gamma=\tfrac12\int c^2\,\mathbb E\|G_t\|^2\,d\log\gamma,$$ {#eq-rate-area}
 #
@@ -314,7 +315,7 @@ ax.legend();
 # %% [markdown]
 # ## A bridge, step by step
 #
-# The scalar world of [02_oracle](02_oracle.ipynb), with the code's noise chosen so that $x_0|x_T$ has the variance $v=0.1$. With the exact estimate the integral from $\gamma=0$ is $I(x_0;x_\gamma|x_T)=\tfrac12\log(1+v\gamma)$. It grows without limit, like $H(x_0|x_T)+\tfrac12\log\frac{\gamma}{2\pi e}$ with the entropy $H(x_0|x_T)=\tfrac12\log2\pi e\,v$: a reconstruction loss without a last step bounds nothing. With it, the sum tends to the entropy.
+# The scalar world of [Worlds in closed form](03_worlds.ipynb), with the code's noise chosen so that $x_0|x_T$ has the variance $v=0.1$. With the exact estimate the integral from $\gamma=0$ is $I(x_0;x_\gamma|x_T)=\tfrac12\log(1+v\gamma)$. It grows without limit, like $H(x_0|x_T)+\tfrac12\log\frac{\gamma}{2\pi e}$ with the entropy $H(x_0|x_T)=\tfrac12\log2\pi e\,v$: a reconstruction loss without a last step bounds nothing. With it, the sum tends to the entropy.
 
 # %%
 v = 0.1
@@ -354,7 +355,7 @@ assert max(noised.values()) < 0 and max(noised, key=noised.get) == taus[2]
 # %% [markdown]
 # ## Why a VAE pays d/2
 #
-# A bound by Jensen's inequality is below $\log p(x_0)$ of *its own model*. A decoder $\mathrm{dec}(z)$ that does not look at $x_t$ defines a model that draws $y\sim\mathcal N(\mathrm{dec},1/\gamma)$ and then $x_0\sim\mathcal N(y,1/\gamma)$: two noises, together $x_0\sim\mathcal N(\mathrm{dec},2/\gamma)$. Its bound is $\log\mathcal N(x_0;\mathrm{dec},1/\gamma)-\tfrac d2$ ([05_bounds](05_bounds.ipynb)). With $e=x_0-\mathrm{dec}$,
+# A bound by Jensen's inequality is below $\log p(x_0)$ of *its own model*. A decoder $\mathrm{dec}(z)$ that does not look at $x_t$ defines a model that draws $y\sim\mathcal N(\mathrm{dec},1/\gamma)$ and then $x_0\sim\mathcal N(y,1/\gamma)$: two noises, together $x_0\sim\mathcal N(\mathrm{dec},2/\gamma)$. Its bound is $\log\mathcal N(x_0;\mathrm{dec},1/\gamma)-\tfrac d2$ ([Bounds](06_bounds.ipynb)). With $e=x_0-\mathrm{dec}$,
 #
 # $$\log\mathcal N(x_0;\mathrm{dec},\tfrac2\gamma)-\log\mathcal N(x_0;\mathrm{dec},\tfrac1\gamma)+\tfrac d2=\tfrac d2(1-\log2)+\tfrac\gamma4\|e\|^2>0.$$ {#eq-jensen}
 #
@@ -373,5 +374,5 @@ test_close(own - bound, jensen, eps=1e-9)
 #
 # * **A range that is too short.** Resolution and start then dominate, and hide the differences in the other terms. Compare models on equal ranges.
 # * **Reading a tight bound as a good code.** A code that says nothing can have a gap of zero.
-# * **Blaming the denoiser for the prior.** With codes that are far from $p(z)$ the aggregate term dwarfs the others; a prior fitted to the codes lowers it ([12_priors](12_priors.ipynb)).
+# * **Blaming the denoiser for the prior.** With codes that are far from $p(z)$ the aggregate term dwarfs the others; a prior fitted to the codes lowers it ([Priors](../models/12_priors.ipynb)).
 # * **Looking for the terms in a trained model.** The denoiser's term needs $x_0^*$, which only an oracle knows. What can be measured there is the bound: minus the sum of the four, up to the unknown $\mathbb E\log q$.

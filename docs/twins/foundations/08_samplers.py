@@ -7,7 +7,7 @@
 # A sampler walks from the end of a path to the clean image, asking the denoiser at each step. This page derives one update that contains DDPM, DDIM, the ancestral bridge sampler, DBIM and a second-order multistep solver; measures their orders against exact solutions; and settles what is returned: a *sample*, or a *point*.
 
 # %%
-#| default_exp samplers
+#| default_exp foundations.samplers
 
 # %%
 #| exports
@@ -19,21 +19,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from scoreae.bridges import ode_drift, reverse_drift
-from scoreae.core import bcast, randn_like, require, require_choice, require_int, require_number, rng
-from scoreae.paths import Path, as_time
+from scoreae.core.checks import bcast, randn_like, require, require_choice, require_int, require_number, rng
+from scoreae.foundations.bridges import ode_drift, reverse_drift
+from scoreae.foundations.paths import Path, as_time
 
 # %%
 #| hide
 import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_close
 
-from scoreae.oracle import GaussianWorld, Mixture, denoiser, gaussian
-from scoreae.paths import VE, Pinned, VPCosine, VPLinear
+from scoreae.core.pages import paper
+from scoreae.foundations.paths import VE, Pinned, VPCosine, VPLinear
+from scoreae.foundations.worlds import GaussianWorld, Mixture, denoiser, gaussian
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
 g = torch.Generator().manual_seed(0)
 bridge = Pinned(VPLinear(0.1, 2.0))
@@ -45,7 +46,7 @@ bridge = Pinned(VPLinear(0.1, 2.0))
 #
 # $$x_s=a_sx_T+b_s\hat x_0+\sqrt{c_s^2-\rho^2}\;\hat\varepsilon+\rho\,\varepsilon,\qquad 0\le\rho\le c_s.$$ {#eq-update}
 #
-# This is the family of DDIM [@song2021ddim], and, with $a\ne0$, of DBIM [@zheng2025dbim]. Two choices of $\rho$ stand out. With $\rho=0$ nothing is random after the start. And there is one $\rho$ for which @eq-update is the *ancestral* step, a draw from the exact posterior of $x_s$ given $x_t$ and $x_0=\hat x_0$. In $y=(x-a\,x_T)/b$ that posterior is $\mathcal N\big((1-\tfrac{\gamma_t}{\gamma_s})x_0+\tfrac{\gamma_t}{\gamma_s}y_t,\ \tfrac{\gamma_s-\gamma_t}{\gamma_s^2}\big)$ ([05_bounds](05_bounds.ipynb)). Multiply its variance by $b_s^2=\gamma_sc_s^2$:
+# This is the family of DDIM [@song2021ddim], and, with $a\ne0$, of DBIM [@zheng2025dbim]. Two choices of $\rho$ stand out. With $\rho=0$ nothing is random after the start. And there is one $\rho$ for which @eq-update is the *ancestral* step, a draw from the exact posterior of $x_s$ given $x_t$ and $x_0=\hat x_0$. In $y=(x-a\,x_T)/b$ that posterior is $\mathcal N\big((1-\tfrac{\gamma_t}{\gamma_s})x_0+\tfrac{\gamma_t}{\gamma_s}y_t,\ \tfrac{\gamma_s-\gamma_t}{\gamma_s^2}\big)$ ([Bounds](06_bounds.ipynb)). Multiply its variance by $b_s^2=\gamma_sc_s^2$:
 #
 # $$\rho_{\mathrm{anc}}^2=c_s^2\Big(1-\frac{\gamma_t}{\gamma_s}\Big),$$ {#eq-ancestral}
 #
@@ -116,7 +117,7 @@ for path, end in [(VPCosine(), None), (VE(), None), (bridge, xT), (Pinned(VE(80.
 # %% [markdown]
 # ## Second order
 #
-# With $\rho=0$, @eq-update holds $\hat x_0$ constant over the step. In $y$ and with $\Lambda=\tfrac12\log\gamma$, the flow $dy/d\sigma_y=(y-\hat x_0)/\sigma_y$ of [04_bridges](04_bridges.ipynb), $\sigma_y=e^{-\Lambda}$, reads $\tfrac{d}{d\Lambda}(e^{\Lambda}y)=e^{\Lambda}\hat x_0$. Integrate over a step $\Delta\Lambda$, with $\hat x_0$ linear in $\Lambda$:
+# With $\rho=0$, @eq-update holds $\hat x_0$ constant over the step. In $y$ and with $\Lambda=\tfrac12\log\gamma$, the flow $dy/d\sigma_y=(y-\hat x_0)/\sigma_y$ of [Bridges](05_bridges.ipynb), $\sigma_y=e^{-\Lambda}$, reads $\tfrac{d}{d\Lambda}(e^{\Lambda}y)=e^{\Lambda}\hat x_0$. Integrate over a step $\Delta\Lambda$, with $\hat x_0$ linear in $\Lambda$:
 #
 # $$e^{\Lambda_s}y_s-e^{\Lambda_t}y_t=\int_{\Lambda_t}^{\Lambda_s}e^{\Lambda}\Big(\hat x_0+(\Lambda-\Lambda_t)\tfrac{d\hat x_0}{d\Lambda}\Big)d\Lambda=\big(e^{\Lambda_s}-e^{\Lambda_t}\big)\Big(\hat x_0+\tfrac{\Delta\Lambda}2\tfrac{d\hat x_0}{d\Lambda}\Big)+O(\Delta\Lambda^3).$$ {#eq-flow-step}
 #

@@ -4,10 +4,10 @@
 # > What a noisy image says about its principal components is known in closed form at every noise level. Encoders can begin there.
 
 # %% [markdown]
-# An encoder that guides ([13_sami](13_sami.ipynb)) has to know $q(z|x_t)$: what an image *in noise* says about the code of the clean one. For most codes nobody knows it. For one code it is known: the principal components of the images, with a little noise. This page derives its law at every noise level, checks it against the oracle ([02_oracle](02_oracle.ipynb)), and says how many nats each component contributes at each level. Trained encoders use it as a place to begin.
+# An encoder that guides ([SAMI](../models/14_sami.ipynb)) has to know $q(z|x_t)$: what an image *in noise* says about the code of the clean one. For most codes nobody knows it. For one code it is known: the principal components of the images, with a little noise. This page derives its law at every noise level, checks it against the oracle ([Worlds in closed form](03_worlds.ipynb)), and says how many nats each component contributes at each level. Trained encoders use it as a place to begin.
 
 # %%
-#| default_exp linear_codes
+#| default_exp foundations.gaussians
 
 # %%
 #| exports
@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scoreae.core import require, require_int, require_number
-from scoreae.nets import check_shape
+from scoreae.core.checks import check_shape, require, require_int, require_number
 
 # %%
 #| hide
@@ -29,12 +28,13 @@ from fastcore.test import expect_fail, test_close, test_eq
 from sklearn.datasets import load_digits, load_sample_images
 from torch.distributions import Normal
 
-from scoreae.oracle import GaussianWorld, expected_sqnorm
-from scoreae.paths import VE, VPCosine, VPLinear
+from scoreae.core.pages import paper
+from scoreae.foundations.paths import VE, VPCosine, VPLinear
+from scoreae.foundations.worlds import GaussianWorld, expected_sqnorm
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 g = torch.Generator().manual_seed(0)
 
 # %% [markdown]
@@ -92,7 +92,7 @@ with expect_fail(ValueError, contains="x: expected more than 5 images"): princip
 #
 # $$\boxed{\;q(z_j|x_t)=\mathcal N\Big(\sqrt{1-s_j}\;w_j\,\frac{e_j^\top(x_t/b-m)}{\sqrt{\ell_j}},\;1-(1-s_j)\,w_j\Big)\;}$$ {#eq-lin-law}
 #
-# In pure noise ($w=0$) it is the prior; at the clean image ($w=1$) it is the encoder. In between it is *diagonal at every level*, which is what SAMI's encoder can say ([31_why_sami_disentangles](31_why_sami_disentangles.ipynb) shows that few codes are). So for Gaussian images this guidance is exact.
+# In pure noise ($w=0$) it is the prior; at the clean image ($w=1$) it is the encoder. In between it is *diagonal at every level*, which is what SAMI's encoder can say ([Why SAMI disentangles](../sami_claims/61_why_sami_disentangles.ipynb) shows that few codes are). So for Gaussian images this guidance is exact.
 #
 # A component is left out ($s_j=1$, nothing is said) if its variance is below $10^{-5}$, twice what rounding to 256 levels adds to every direction. Before `fit`, every component is left out.
 
@@ -177,7 +177,7 @@ test_close(std, torch.full_like(std, 0.2), eps=1e-9)
 #
 # $$I(z_j;x_t)=-\tfrac12\log\big(1-(1-s_j)\,w_j\big),$$ {#eq-lin-nats}
 #
-# which ends at $-\tfrac12\log s_j$ for the clean image: 1.6 nats for a deviation of .2. Its derivative in $\log\gamma$ is the rate at which the component is told as the noise goes down, and must be half the guidance's energy, $\tfrac12c^2\,\mathbb E\|G_j\|^2$ ([07_gaps](07_gaps.ipynb)). The rate rises at $\log\gamma=-\log\ell_j$, where the component comes out of the noise, and falls at $-\log(\ell_js_j)$, where its own noise $s_j$ hides the rest. It is largest half-way, at $-\log\ell_j-\tfrac12\log s_j$ (there $w_j=1/(1+\sqrt{s_j})$).
+# which ends at $-\tfrac12\log s_j$ for the clean image: 1.6 nats for a deviation of .2. Its derivative in $\log\gamma$ is the rate at which the component is told as the noise goes down, and must be half the guidance's energy, $\tfrac12c^2\,\mathbb E\|G_j\|^2$ ([Gaps](07_gaps.ipynb)). The rate rises at $\log\gamma=-\log\ell_j$, where the component comes out of the noise, and falls at $-\log(\ell_js_j)$, where its own noise $s_j$ hides the rest. It is largest half-way, at $-\log\ell_j-\tfrac12\log s_j$ (there $w_j=1/(1+\sqrt{s_j})$).
 
 # %%
 def nats(u): return -(1 - (1 - code.left) * code.wiener(u.exp())).log() / 2
@@ -271,5 +271,5 @@ with expect_fail(ValueError, contains="x: expected finite images"): few.fit(digi
 # ## What can go wrong
 #
 # * **Components with no variance.** Their scale is $1/\sqrt{\ell_j}$: a direction that no training image uses would blow up in a test image. They are left out.
-# * **Taking principal components for factors.** They order directions by variance, whatever made it. Which factor is which is a question for [22_disentanglement](22_disentanglement.ipynb).
-# * **Using the clean image's law on noisy images.** With $w=1$ at every level the code is overconfident, and its guidance does harm (the "clean encoder" of [13_sami](13_sami.ipynb)).
+# * **Taking principal components for factors.** They order directions by variance, whatever made it. Which factor is which is a question for [Disentanglement](../measures/32_disentanglement.ipynb).
+# * **Using the clean image's law on noisy images.** With $w=1$ at every level the code is overconfident, and its guidance does harm (the "clean encoder" of [SAMI](../models/14_sami.ipynb)).

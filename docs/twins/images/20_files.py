@@ -7,7 +7,7 @@
 # Your own images come in many forms: photographs turned on their side, 16-bit scans, palettes, transparent icons, a text file that strayed into the folder. Everywhere else in this library an image batch is one thing: `(N, C, H, W)` in $[-1,1]$. This page is the way from the one to the other. Each rule is stated, then shown on a file that needs it. What cannot be read raises a `ValueError` that names the file, or is skipped *and recorded* if you ask for that.
 
 # %%
-#| default_exp files
+#| default_exp images.files
 
 # %%
 #| exports
@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from scoreae.core import require, require_choice, require_int, require_number
+from scoreae.core.checks import require, require_choice, require_int, require_number
 
 # %%
 #| hide
@@ -38,9 +38,11 @@ from fastcore.test import expect_fail, test_close, test_eq
 from PIL import Image
 from torch.utils.data import TensorDataset
 
+from scoreae.core.pages import paper
+
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 room = tempfile.TemporaryDirectory()
 here = Path(room.name)
 

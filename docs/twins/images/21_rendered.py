@@ -4,10 +4,10 @@
 # > Disks, sprites and clips that are drawn from known factors, so that what a code has learned can be measured.
 
 # %% [markdown]
-# To ask whether a code separates the causes of an image, one must know the causes. This page draws images from *factors*: where a shape is, how large, how turned, on which grey. Every factor is then measured again from the pixels alone, by moments, and has to come out as it went in. All is vectorised: one core draws more than 20 000 images of 32×32 pixels in a second of its time (`bench/render.py` measures it).
+# To ask whether a code separates the causes of an image, one must know the causes. This page draws images from *factors*: where a shape is, how large, how turned, on which grey. Every factor is then measured again from the pixels alone, by moments, and has to come out as it went in. All is vectorised: one core draws more than 20 000 images of 32×32 pixels in a second of its time (`bench/speed/render.py` measures it).
 
 # %%
-#| default_exp render
+#| default_exp images.rendered
 
 # %%
 #| exports
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
-from scoreae.core import check_images, in_batches, require, require_choice, require_int, require_number, rng
+from scoreae.core.checks import check_images, in_batches, require, require_choice, require_int, require_number, rng
 
 # %%
 #| hide
@@ -26,9 +26,11 @@ import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_close, test_eq
 from sklearn.datasets import load_digits
 
+from scoreae.core.pages import paper
+
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 
 # %% [markdown]
 # ## The frame

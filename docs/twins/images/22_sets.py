@@ -1,13 +1,13 @@
 # %% [markdown]
-# # Data
+# # Sets of images
 #
 # > Images as tensors in [-1, 1], with fixed splits: digits and photographs that need no download, the usual public sets, drawn images, and your own.
 
 # %% [markdown]
-# One call, one batch of images. `data.digits()`, `data.fashion_mnist()`, `data.disks(1000)`, `data.load("holiday/")`: whatever the source, the result is `(N, C, H, W)`, float32, in $[-1,1]$. Sets of real images have three splits, the same for everybody: to train on, to choose on, to report on. The drawn images come from [20_render](20_render.ipynb), the reading of files from [19_files](19_files.ipynb). Nothing is downloaded unless you say `download=True`.
+# One call, one batch of images. `data.digits()`, `data.fashion_mnist()`, `data.disks(1000)`, `data.load("holiday/")`: whatever the source, the result is `(N, C, H, W)`, float32, in $[-1,1]$. Sets of real images have three splits, the same for everybody: to train on, to choose on, to report on. The drawn images come from [Rendered images](21_rendered.ipynb), the reading of files from [Files](20_files.ipynb). Nothing is downloaded unless you say `download=True`.
 
 # %%
-#| default_exp data
+#| default_exp images.sets
 
 # %%
 #| exports
@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scoreae.core import require, require_choice, require_int, rng
-from scoreae.files import data_root, fetch, frames, load, resize, staged, to_float, to_uint8
-from scoreae.render import clips, disks, draw_disks, draw_sprites, sprites
+from scoreae.core.checks import require, require_choice, require_int, rng
+from scoreae.images.files import data_root, fetch, frames, load, resize, staged, to_float, to_uint8
+from scoreae.images.rendered import clips, disks, draw_disks, draw_sprites, sprites
 
 # %%
 #| exports
@@ -36,9 +36,11 @@ import tempfile
 import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_eq
 
+from scoreae.core.pages import paper
+
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 
 # %% [markdown]
 # ## Digits, always at hand
@@ -376,7 +378,7 @@ room.cleanup()
 # %% [markdown]
 # ## Drawn images, and your own
 #
-# The drawn sets and `load` are within reach here too. What they return, and the rules by which files are read, is the matter of [20_render](20_render.ipynb) and [19_files](19_files.ipynb).
+# The drawn sets and `load` are within reach here too. What they return, and the rules by which files are read, is the matter of [Rendered images](21_rendered.ipynb) and [Files](20_files.ipynb).
 
 # %%
 x, factors, names = disks(64, size=16)

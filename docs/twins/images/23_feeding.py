@@ -7,7 +7,7 @@
 # A training asks for one thing: the images of a list of indices, as floats in $[-1,1]$, on the device. Where they come from is a matter of size. A few thousand fit as floats; a few million fit as bytes, a quarter of that; beyond, they stay on the disk and are read batch by batch. This page shows that all three give the same batches, that the memory of a streamed set does not grow with it, and that an interrupted order of batches goes on where it stopped.
 
 # %%
-#| default_exp feeds
+#| default_exp images.feeding
 
 # %%
 #| exports
@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scoreae.core import check_images, require, require_int, rng
-from scoreae.files import to_float
+from scoreae.core.checks import check_images, require, require_int, rng
+from scoreae.images.files import to_float
 
 # %%
 #| hide
@@ -32,10 +32,11 @@ from fastcore.test import expect_fail, test_eq
 from torch.utils.data import TensorDataset
 
 from scoreae import data
+from scoreae.core.pages import paper
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 
 
 # %% [markdown]
@@ -45,7 +46,7 @@ plt.style.use("scoreae.paper")
 # * A **tensor of bytes** (`uint8`, levels 0 to 255) is moved to the device as bytes, and becomes floats batch by batch.
 # * **Bytes in a numpy array**, in memory or mapped from a file (`np.load(file, mmap_mode="r")`), and **datasets** with a length and an index, whose items are image tensors or begin with one, stay where they are. Each batch is read, converted and moved when it is asked for.
 #
-# Floats in a numpy array are refused: `data.load` asks for their range and makes a tensor of them ([19_files](19_files.ipynb)).
+# Floats in a numpy array are refused: `data.load` asks for their range and makes a tensor of them ([Files](20_files.ipynb)).
 
 # %%
 #| exports

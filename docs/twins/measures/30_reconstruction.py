@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Fidelity
+# # Reconstruction
 #
 # > How close a reconstruction is to its image: MSE, PSNR, SSIM and LPIPS, per image, with every convention stated.
 
@@ -7,7 +7,7 @@
 # Reconstruction numbers of two papers are often not comparable, because scale, layout or window differ in silence. This page fixes one convention for each of the four usual numbers and proves it against independent code. It also proves two things that are easy to get wrong: a *sample* from an exact posterior must lose 3 dB to the posterior *mean*, and SSIM on a wrong layout is far too high. Images are $(N,C,H,W)$ in $[-1,1]$. All errors are on the $[0,1]$ scale that papers report, and all come *per image*, so that a mean can always be given with its standard error.
 
 # %%
-#| default_exp fidelity
+#| default_exp measures.reconstruction
 
 # %%
 #| exports
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from scoreae.core import check_images, in_batches, require, require_choice
+from scoreae.core.checks import check_images, in_batches, require, require_choice
 
 # %%
 #| hide
@@ -28,9 +28,11 @@ from fastcore.test import expect_fail, test_close, test_eq
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 from sklearn.datasets import load_digits, load_sample_images
 
+from scoreae.core.pages import paper
+
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 
 
 # %% [markdown]

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Generation
+# # Distributions
 #
 # > How close a set of generated images is to real ones: Fréchet distance, KID, precision and recall, sliced Wasserstein, each beside its floor.
 
@@ -7,7 +7,7 @@
 # A reconstruction has its own target; a generated image has none. What can be compared is two *sets*: real images and generated ones. Each measure here takes two sets of feature vectors $(N,F)$ and says how far their laws are apart. This page proves each against a closed form or independent code, and derives the one fact that most tables leave out: two halves of the *same* data are not at distance zero. That distance is the **floor**, and no number means anything without it.
 
 # %%
-#| default_exp generation
+#| default_exp measures.distributions
 
 # %%
 #| exports
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scoreae.core import check_images, in_batches, require, require_choice, require_int, require_number, rng
+from scoreae.core.checks import check_images, in_batches, require, require_choice, require_int, require_number, rng
 
 # %%
 #| hide
@@ -36,9 +36,11 @@ from sklearn.neighbors import NearestNeighbors
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
+from scoreae.core.pages import paper
+
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 
 
 # %% [markdown]

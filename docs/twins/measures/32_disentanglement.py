@@ -7,7 +7,7 @@
 # A code is called *disentangled* when each of its axes follows one generative factor. Papers measure this in different ways, and their numbers are comparable only at equal binning, regressor and sample size. This page defines the scores on two matrices, codes $z$ $(N,k)$ and factors $v$ $(N,K)$, so that they apply to any model, and works out their values by hand on small examples. Most reward alignment with the axes, which a rotation destroys without losing information. So every score is reported next to its value after random rotations of the same codes.
 
 # %%
-#| default_exp disentanglement
+#| default_exp measures.disentanglement
 
 # %%
 #| exports
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from scoreae.core import require, require_choice, require_int, rng
+from scoreae.core.checks import require, require_choice, require_int, rng
 
 # %%
 #| hide
@@ -30,9 +30,11 @@ import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_close, test_eq
 from sklearn.metrics import mutual_info_score, roc_auc_score
 
+from scoreae.core.pages import paper
+
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 
 
 # %% [markdown]
@@ -581,7 +583,7 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.5));
 # %% [markdown]
 # ## The report
 #
-# `report` computes all scores that apply, their rotation null with the same settings and rows, and standard errors for those that are quick to resample. The error is the standard deviation over bootstrap samples; we do not use bootstrap percentiles, because repeated rows inflate @eq-dis-mi. It states everything that a number depends on, and is ready for JSON (an undefined score is `None`). For 10 000 codes, ten axes and five factors it takes 15–17 s on one core (`bench/disentanglement.json`).
+# `report` computes all scores that apply, their rotation null with the same settings and rows, and standard errors for those that are quick to resample. The error is the standard deviation over bootstrap samples; we do not use bootstrap percentiles, because repeated rows inflate @eq-dis-mi. It states everything that a number depends on, and is ready for JSON (an undefined score is `None`). For 10 000 codes, ten axes and five factors it takes 15–17 s on one core (`bench/speed/disentanglement.json`).
 
 # %%
 #| exports

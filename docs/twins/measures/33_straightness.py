@@ -7,7 +7,7 @@
 # A video is a path through image space, and its codes are a path through code space. If the code path is straighter than the pixel path, the next code can be predicted by a straight line [@henaff2019straightening]. This page defines the turning angle of a path, derives what a straight line, a random walk and unrelated frames give, and shows the two ways to fool oneself: rest and scale. Nothing here knows about models; a clip is a tensor of codes $(N,T,k)$, for $N$ clips of $T$ frames.
 
 # %%
-#| default_exp straightness
+#| default_exp measures.straightness
 
 # %%
 #| exports
@@ -17,16 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scoreae.core import require, require_int, require_number, rng
+from scoreae.core.checks import require, require_int, require_number, rng
 
 # %%
 #| hide
 import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_close
 
+from scoreae.core.pages import paper
+
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 
 
 # %% [markdown]

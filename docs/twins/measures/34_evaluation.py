@@ -5,9 +5,11 @@
 
 # %% [markdown]
 # A table of models is only worth its rules. Here every number is on held-out images. Everything that is *chosen* (a probe's strength, the noise of a deterministic code) is chosen on a validation split. Point and sample have separate columns and the same number of network evaluations. And every number is shown with its uncertainty: reconstructions, probes and bounds from resampling the test images, sets of samples from random halves of them. The page checks intervals and probes on data whose answers are known, and then writes the row.
+#
+# *Borrowed from a later page: [Training](../use/41_training.ipynb), for a model to evaluate.*
 
 # %%
-#| default_exp evaluation
+#| default_exp measures.evaluation
 
 # %%
 #| exports
@@ -21,14 +23,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scoreae.autoencoder import Autoencoder
-from scoreae.bounds import Bound
-from scoreae.core import check_images, require, require_choice, require_int, rng
-from scoreae.disentanglement import report
-from scoreae.fidelity import mse, psnr, ssim
-from scoreae.generation import Classifier, clf_features, fit_classifier, frechet, kid, precision_recall
-from scoreae.generation import sliced_wasserstein, with_floor
-from scoreae.straightness import straightening
+from scoreae.core.checks import check_images, require, require_choice, require_int, rng
+from scoreae.foundations.bounds import Bound
+from scoreae.measures.disentanglement import report
+from scoreae.measures.distributions import Classifier, clf_features, fit_classifier, frechet, kid, precision_recall
+from scoreae.measures.distributions import sliced_wasserstein, with_floor
+from scoreae.measures.reconstruction import mse, psnr, ssim
+from scoreae.measures.straightness import straightening
+from scoreae.models.contract import Autoencoder
 
 # %%
 #| hide
@@ -38,8 +40,8 @@ from fastcore.test import expect_fail, test_close, test_eq
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from scoreae import data
-from scoreae.baselines import AE, PCA
-from scoreae.training import fit
+from scoreae.models.baselines import AE, PCA
+from scoreae.use.training import fit
 
 
 # %% [markdown]
@@ -298,7 +300,7 @@ assert chance["AUROC"].low < 0.5 < chance["AUROC"].high
 # %% [markdown]
 # ## One axis of nats
 #
-# A deterministic encoder is bounded with a noise of its own, in units of each axis's spread, and a plain decoder with a precision of its own. Both are chosen on the validation split, by the model's `choose_noise` ([11_autoencoder](11_autoencoder.ipynb), [15_baselines](15_baselines.ipynb)).
+# A deterministic encoder is bounded with a noise of its own, in units of each axis's spread, and a plain decoder with a precision of its own. Both are chosen on the validation split, by the model's `choose_noise` ([The contract](../models/13_contract.ipynb), [Baselines](../models/17_baselines.ipynb)).
 
 # %%
 #| exports
@@ -369,7 +371,7 @@ def _likelihood(b: Bound, dims: int, **kw) -> dict[str, Value]:
 
 
 # %% [markdown]
-# Samples of the model are compared with the test images as *sets*, by the measures of [29_generation](29_generation.ipynb), each beside its floor, which is what other real images get: the sliced Wasserstein distance of pixels, and, in the features of a small classifier, the Fréchet distance (FD-clf), KID, precision and recall. The classifier is trained on the labels, or given, so that a table of models has one judge. And where clips are given, their codes say how straight the model sees motion ([24_straightness](24_straightness.ipynb)).
+# Samples of the model are compared with the test images as *sets*, by the measures of [Distributions](31_distributions.ipynb), each beside its floor, which is what other real images get: the sliced Wasserstein distance of pixels, and, in the features of a small classifier, the Fréchet distance (FD-clf), KID, precision and recall. The classifier is trained on the labels, or given, so that a table of models has one judge. And where clips are given, their codes say how straight the model sees motion ([Straightness](33_straightness.ipynb)).
 
 # %%
 #| exports
@@ -468,7 +470,7 @@ with expect_fail(ValueError, contains="val: expected integer labels"): evaluate(
 
 
 # %% [markdown]
-# With factors instead of labels, the row has the scores of the probes, and of [22_disentanglement](22_disentanglement.ipynb): whether single axes of the code follow single factors. Each of these stands beside what it is after random rotations of the code. Here a bright spot moves along the two sides of an image. Two principal components know where it is, but as for axes, they are a rotation themselves.
+# With factors instead of labels, the row has the scores of the probes, and of [Disentanglement](32_disentanglement.ipynb): whether single axes of the code follow single factors. Each of these stands beside what it is after random rotations of the code. Here a bright spot moves along the two sides of an image. Two principal components know where it is, but as for axes, they are a rotation themselves.
 
 # %%
 def spots(n, place=None):
@@ -491,22 +493,10 @@ assert row["linear R2"].mean > 0.95 and row["bound (nats)"].low < row["bound (na
 # %% [markdown]
 # ## Tables
 #
-# Rows become markdown, JSON, or a data frame for those who have pandas.
+# Rows become JSON, a table ([Pages](../core/91_pages.ipynb)), or a data frame for those who have pandas.
 
 # %%
 #| exports
-def columns(rows: Sequence[dict]) -> list[str]:
-    "The names that occur in any of the rows, in the order of their first occurrence."
-    return list(dict.fromkeys(k for row in rows for k in row))
-
-
-def markdown_table(rows: Sequence[dict]) -> str:
-    "Rows as a markdown table; missing entries are left empty."
-    names = columns(rows)
-    lines = [names, ["---"] * len(names)] + [[str(row.get(k, "")) for k in names] for row in rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def to_json(rows: Sequence[dict]) -> list[dict]:
     "Rows for `json.dumps`: a `Value` becomes a list of its four numbers; what is not finite becomes None."
     plain = lambda v: [x if math.isfinite(x) else None for x in v] if isinstance(v, Value) else v
@@ -529,12 +519,12 @@ def to_frame(rows: Sequence[dict]):
 
 # %%
 #| hide
-from IPython.display import Markdown
+from scoreae.core.pages import Table
 
 # %%
 test_eq(from_json(json.loads(json.dumps(to_json(rows), allow_nan=False))), rows)
-test_eq(markdown_table([{"a": 1}, {"a": 2, "b": Value(1.0, 0.1)}]).splitlines()[-1], "| 2 | 1.0 ± 0.1 |")
-Markdown(markdown_table(rows))
+test_eq(repr(Table([{"a": 1}, {"a": 2, "b": Value(1.0, 0.1)}])).splitlines()[-1], "| 2 | 1.0 ± 0.1 |")
+Table(rows)
 
 # %% [markdown]
 # ## What can go wrong

@@ -7,7 +7,7 @@
 # Nothing about score-based autoencoders is specific to an architecture, but some properties are needed. The encoder's output is differentiated with respect to its *input image*, and the loss then with respect to the weights: activations must have a useful second derivative, and no image may influence another through batch statistics. Image sizes must be free: 8×8×1, 28×28×1, 64×64×3, non-square. This page builds four networks of that kind from one block.
 
 # %%
-#| default_exp nets
+#| default_exp models.networks
 
 # %%
 #| exports
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scoreae.core import require, require_int
+from scoreae.core.checks import check_shape, require_int
 
 # %%
 #| hide
@@ -98,12 +98,6 @@ def resolutions(shape: Sequence[int]) -> int:
     "How many resolutions a U-Net for images (C, H, W) has: 2 at 8 pixels, 3 at 28 or 32, 4 at 64."
     side = min(shape[1:])
     return 1 if side < 4 else 1 + max(1, math.ceil(math.log2(side / 8)))
-
-
-def check_shape(shape: Sequence[int]) -> tuple[int, int, int]:
-    "`shape` as a tuple (C, H, W) of positive integers, or `ValueError`."
-    require(isinstance(shape, Sequence) and len(shape) == 3, "shape", shape, "(C, H, W)")
-    return tuple(require_int(n, "shape", low=1) for n in shape)
 
 
 def check_widths(width: int, encoder_width: int | None = None) -> tuple[int, int]:

@@ -7,7 +7,7 @@
 # A score-based autoencoder can stand on a denoiser that somebody else has trained. Two things are needed: the path on which it was trained, and its answer as an estimate of $x_0$. Both are often given in another form, as a table of a thousand noise levels and as a prediction of the noise. This page turns the table into a path that is exact at its entries, wraps a denoiser so that it answers in the right form or says why not, and does both for the models of Hugging Face's diffusers.
 
 # %%
-#| default_exp foreign
+#| default_exp models.pretrained
 
 # %%
 #| exports
@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from scoreae.core import require, require_choice
-from scoreae.paths import Diffusion, as_time
-from scoreae.scores import Denoiser, Scalings, plain_residual, scalings
+from scoreae.core.checks import require, require_choice
+from scoreae.foundations.paths import Diffusion, as_time
+from scoreae.foundations.scores import Denoiser, Scalings, plain_residual, scalings
 
 # %%
 #| hide
@@ -33,11 +33,11 @@ from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from diffusers.utils.logging import disable_progress_bar
 from fastcore.test import expect_fail, test_close, test_eq
 
-from scoreae.bounds import bound_terms
-from scoreae.core import rng
-from scoreae.oracle import denoiser, gaussian, log_density
-from scoreae.paths import VPCosine, VPLinear
-from scoreae.samplers import sample
+from scoreae.core.checks import rng
+from scoreae.foundations.bounds import bound_terms
+from scoreae.foundations.paths import VPCosine, VPLinear
+from scoreae.foundations.samplers import sample
+from scoreae.foundations.worlds import denoiser, gaussian, log_density
 
 # %%
 #| hide
@@ -48,7 +48,7 @@ f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
 # %% [markdown]
 # ## A table of noise levels is a path
 #
-# A discrete diffusion [@ho2020ddpm] has $N$ timesteps $i=0,\dots,N-1$ and a table $\bar\alpha_i=\alpha_i^2$ with $\sigma_i^2=1-\bar\alpha_i$. A path needs one decreasing function $\lambda(t)$ from $+\infty$ ([01_paths](01_paths.ipynb)). Put timestep $i$ at the time $t_i=(i+1)/N$, so that the clean image is at $t=0$ and the last timestep at $t=1$, and join the values of the log-SNR by straight lines:
+# A discrete diffusion [@ho2020ddpm] has $N$ timesteps $i=0,\dots,N-1$ and a table $\bar\alpha_i=\alpha_i^2$ with $\sigma_i^2=1-\bar\alpha_i$. A path needs one decreasing function $\lambda(t)$ from $+\infty$ ([Paths](../foundations/02_paths.ipynb)). Put timestep $i$ at the time $t_i=(i+1)/N$, so that the clean image is at $t=0$ and the last timestep at $t=1$, and join the values of the log-SNR by straight lines:
 #
 # $$\lambda(t_i)=\log\frac{\bar\alpha_i}{1-\bar\alpha_i},\qquad\lambda\ \text{linear in}\ t\ \text{in between},\qquad\lambda(t)=\lambda(t_0)-\log(Nt)\ \text{ for }t<t_0 .$$ {#eq-table}
 #
@@ -198,7 +198,7 @@ with expect_fail(ValueError, contains="path: expected the denoiser's own path"):
 # %% [markdown]
 # ## A pipeline of diffusers
 #
-# A diffusers model is a network, which is told the timestep and predicts the noise, the image, or $v=\alpha\varepsilon-\sigma x_0$, and a scheduler, which has the table. These are kinds of [03_scores](03_scores.ipynb), so the conversion exists; what differs is that the network is told $tN-1$ and not $\log\gamma$. It accepts fractions, since it only takes sines and cosines of the timestep; at the table's entries everything is exact.
+# A diffusers model is a network, which is told the timestep and predicts the noise, the image, or $v=\alpha\varepsilon-\sigma x_0$, and a scheduler, which has the table. These are kinds of [Scores](../foundations/04_scores.ipynb), so the conversion exists; what differs is that the network is told $tN-1$ and not $\log\gamma$. It accepts fractions, since it only takes sines and cosines of the timestep; at the table's entries everything is exact.
 
 # %%
 #| exports
@@ -306,7 +306,7 @@ for name, call in {
 # %% [markdown]
 # ## On the common ground
 #
-# A path from a table is a path like any other: bounds and samplers take it. DDPM's linear table with a thousand entries discretises `VPLinear`. So with the exact denoiser and the same draws, the bound of [05_bounds](05_bounds.ipynb) must be the same on both to about $10^{-3}$ nats, and $\mathbb E\log q$ within its error. Samples must have the variances of the data.
+# A path from a table is a path like any other: bounds and samplers take it. DDPM's linear table with a thousand entries discretises `VPLinear`. So with the exact denoiser and the same draws, the bound of [Bounds](../foundations/06_bounds.ipynb) must be the same on both to about $10^{-3}$ nats, and $\mathbb E\log q$ within its error. Samples must have the variances of the data.
 
 # %%
 x, ends = data.sample(4000, seed=2), (5e-5, math.exp(14), "prior")

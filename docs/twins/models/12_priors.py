@@ -5,9 +5,11 @@
 
 # %% [markdown]
 # To *sample* images one needs codes, and to *bound* $\log p(x)$ one needs the price of a code, $\mathrm{KL}(q(z|x)\|p(z))$. Both ask for a prior $p(z)$. The standard normal is the prior of training; after training the codes are rarely standard normal, and a prior that does not fit them costs nats and gives bad samples. This page fits a Gaussian with full covariance, which is exact for linear models of Gaussian data and already useful for the others. Then a second diffusion, in the space of codes, learns what is not Gaussian about them; its price is bounded by the integral that bounds images.
+#
+# *Borrowed from a later page: [the contract](13_contract.ipynb), for a model around the codes.*
 
 # %%
-#| default_exp priors
+#| default_exp models.priors
 
 # %%
 #| exports
@@ -20,10 +22,10 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from scoreae import samplers
-from scoreae.core import bcast, randn_like, require, require_int, require_number, rng, sqnorm
-from scoreae.nets import MLP
-from scoreae.paths import VPCosine
+from scoreae.core.checks import bcast, randn_like, require, require_int, require_number, rng, sqnorm
+from scoreae.foundations import samplers
+from scoreae.foundations.paths import VPCosine
+from scoreae.models.networks import MLP
 
 # %%
 #| hide
@@ -33,13 +35,14 @@ import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_close, test_eq
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from scoreae.autoencoder import Autoencoder
-from scoreae.bounds import bound_terms
-from scoreae.oracle import GaussianWorld, Mixture, log_density
+from scoreae.core.pages import paper
+from scoreae.foundations.bounds import bound_terms
+from scoreae.foundations.worlds import GaussianWorld, Mixture, log_density
+from scoreae.models.contract import Autoencoder
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 
 
 # %% [markdown]
@@ -177,7 +180,7 @@ def rate_of(tau):
 #
 # $$\mathbb E\,\mathrm{KL}(q(z|x)\|p(z))=\underbrace{I(x;z)}_{\text{information}}+\underbrace{\mathrm{KL}\Big(q(z)\,\Big\|\,\prod_jq(z_j)\Big)}_{\text{total correlation}}+\underbrace{\sum_j\mathrm{KL}(q(z_j)\|p(z_j))}_{\text{per axis}} .$$ {#eq-tc}
 #
-# The second is zero if and only if the axes are independent, which is what *disentangling* asks for ([15_baselines](15_baselines.ipynb)).
+# The second is zero if and only if the axes are independent, which is what *disentangling* asks for ([Baselines](17_baselines.ipynb)).
 #
 # $q(z)$ is a mixture over the whole data set; a batch of $M$ images sees a part of it. A code $z$ drawn from image $i$ of the batch has its own image for certain and the others as a random sample of the rest, so the unbiased estimate gives image $i$ the weight $\tfrac1N$ and shares the rest equally,
 #
@@ -227,7 +230,7 @@ test_close(total_correlation(z[few], mean[few], std[few], 40), joint - axes, eps
 # %% [markdown]
 # ## A diffusion of codes
 #
-# Codes have clusters and corners that no Gaussian has. DiffAE therefore trains a second diffusion on them [@preechakul2022diffae], and nothing new is needed: the path of [01_paths](01_paths.ipynb), the bound of [05_bounds](05_bounds.ipynb), the sampler of [06_samplers](06_samplers.ipynb), with a small MLP in the place of the U-Net. It works on *standardised* codes $s=(z-m)/\operatorname{std}$, axis by axis.
+# Codes have clusters and corners that no Gaussian has. DiffAE therefore trains a second diffusion on them [@preechakul2022diffae], and nothing new is needed: the path of [Paths](../foundations/02_paths.ipynb), the bound of [Bounds](../foundations/06_bounds.ipynb), the sampler of [Samplers](../foundations/08_samplers.ipynb), with a small MLP in the place of the U-Net. It works on *standardised* codes $s=(z-m)/\operatorname{std}$, axis by axis.
 #
 # We let it begin where the Gaussian ends. Let $K$ be the correlation matrix of the codes, and $y=s+\gamma^{-1/2}\varepsilon$. The exact estimate of a Gaussian $s$ is $K(K+I/\gamma)^{-1}y$. The network adds what is missing:
 #
@@ -243,7 +246,7 @@ test_close(total_correlation(z[few], mean[few], std[few], 40), joint - axes, eps
 #
 # $$\int_{\gamma_{\min}}^{\gamma_{\max}}\!\frac{s^2+\ell^2\gamma}{(1+\ell\gamma)^2}\,d\gamma=\frac{(\gamma_{\max}-\gamma_{\min})\,s^2}{(1+\ell\gamma_{\min})(1+\ell\gamma_{\max})}+\Big[\log(1+\ell\gamma)+\frac1{1+\ell\gamma}\Big]_{\gamma_{\min}}^{\gamma_{\max}},$$ {#eq-prior-gauss}
 #
-# and over $q(z|x)$ only $\mathbb E s^2$ enters. *The network's part* is estimated as in [05_bounds](05_bounds.ipynb), uniformly in $\log\gamma$ and in strata. While the network says little, that estimate has little noise.
+# and over $q(z|x)$ only $\mathbb E s^2$ enters. *The network's part* is estimated as in [Bounds](../foundations/06_bounds.ipynb), uniformly in $\log\gamma$ and in strata. While the network says little, that estimate has little noise.
 
 # %%
 #| exports
@@ -388,7 +391,7 @@ def noised(self: DiffusionPrior, tau: float) -> tuple[Tensor, DiffusionPrior]:
 
 
 # %% [markdown]
-# **Noise is in the diffusion already.** A deterministic code needs the prior of *noised* codes, for any $\tau$. In units of the axes' spread the noise of @eq-noised is $\tau\varepsilon$: a noised code $s_\tau=s+\tau\varepsilon$ is a point on the path of $s$, at $\gamma_0=\tau^{-2}$. So the walk just ends earlier. Let $y=s_\tau+\gamma^{-1/2}\varepsilon'$. As an observation of $s$ its SNR is $\gamma_s=\gamma/(1+\tau^2\gamma)$, and a step of the path from $\gamma_s$ to $\gamma_0$ ([05_bounds](05_bounds.ipynb)) has the mean $\big(1-\tfrac{\gamma_s}{\gamma_0}\big)s+\tfrac{\gamma_s}{\gamma_0}y$. The estimate of $s_\tau$ is this with $\hat s$ in the place of $s$. Since $1-\gamma_s/\gamma_0=1/(1+\tau^2\gamma)$, the network's part shrinks by that factor, and the Gaussian part becomes the Gaussian's estimate of $s_\tau$, with $K+\tau^2I$ in the place of $K$. One network serves every $\tau$.
+# **Noise is in the diffusion already.** A deterministic code needs the prior of *noised* codes, for any $\tau$. In units of the axes' spread the noise of @eq-noised is $\tau\varepsilon$: a noised code $s_\tau=s+\tau\varepsilon$ is a point on the path of $s$, at $\gamma_0=\tau^{-2}$. So the walk just ends earlier. Let $y=s_\tau+\gamma^{-1/2}\varepsilon'$. As an observation of $s$ its SNR is $\gamma_s=\gamma/(1+\tau^2\gamma)$, and a step of the path from $\gamma_s$ to $\gamma_0$ ([Bounds](../foundations/06_bounds.ipynb)) has the mean $\big(1-\tfrac{\gamma_s}{\gamma_0}\big)s+\tfrac{\gamma_s}{\gamma_0}y$. The estimate of $s_\tau$ is this with $\hat s$ in the place of $s$. Since $1-\gamma_s/\gamma_0=1/(1+\tau^2\gamma)$, the network's part shrinks by that factor, and the Gaussian part becomes the Gaussian's estimate of $s_\tau$, with $K+\tau^2I$ in the place of $K$. One network serves every $\tau$.
 #
 # `fit_latent` is the one call for a model: encode training images, fit, and put the prior in the place of the model's.
 

@@ -13,7 +13,7 @@
 # and everything else follows. The test of the design is at the end of the page: a complete model in a dozen lines.
 
 # %%
-#| default_exp autoencoder
+#| default_exp models.contract
 
 # %%
 #| exports
@@ -37,14 +37,13 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 from torch.distributions.kl import register_kl
 
-from scoreae import paths, samplers
-from scoreae.bounds import MOST_LEVELS, WEIGHTINGS, Bound, bound_terms, default_gamma_max, noise_levels
-from scoreae.core import check_images, in_batches, randn_like, require, require_choice, require_int, require_number
-from scoreae.core import rng, sqnorm
-from scoreae.foreign import Discrete
-from scoreae.nets import check_shape
-from scoreae.priors import DiffusionPrior, GaussianPrior, kl_per_axis
-from scoreae.scores import LEVELS, Stats, residual
+from scoreae.core.checks import check_images, check_shape, in_batches, randn_like
+from scoreae.core.checks import require, require_choice, require_int, require_number, rng, sqnorm
+from scoreae.foundations import paths, samplers
+from scoreae.foundations.bounds import MOST_LEVELS, WEIGHTINGS, Bound, bound_terms, default_gamma_max, noise_levels
+from scoreae.foundations.scores import LEVELS, Stats, residual
+from scoreae.models.pretrained import Discrete
+from scoreae.models.priors import DiffusionPrior, GaussianPrior, kl_per_axis
 
 # %%
 #| hide
@@ -53,8 +52,8 @@ import tempfile
 from fastcore.test import expect_fail, test_close, test_eq
 from torch.distributions import kl_divergence
 
-from scoreae.oracle import GaussianWorld
-from scoreae.paths import VPCosine
+from scoreae.foundations.paths import VPCosine
+from scoreae.foundations.worlds import GaussianWorld
 
 
 # %% [markdown]
@@ -225,7 +224,7 @@ def encode(self: Autoencoder, x: Tensor) -> Tensor:
 # %% [markdown]
 # ## Out: codes to images
 #
-# Decoding is sampling with the code's denoiser. `mode="point"` gives one image per code, `mode="sample"` a draw from $p(x|z)$ ([06_samplers](06_samplers.ipynb) says what exactly). A model that must be asked differently on a walk without noise overrides `walker` ([13_sami](13_sami.ipynb) has a reason). Every estimate on the way is clamped to $[-1,1]$, where the mean of any images lies, and so is the result: what comes out may go in again.
+# Decoding is sampling with the code's denoiser. `mode="point"` gives one image per code, `mode="sample"` a draw from $p(x|z)$ ([Samplers](../foundations/08_samplers.ipynb) says what exactly). A model that must be asked differently on a walk without noise overrides `walker` ([SAMI](14_sami.ipynb) has a reason). Every estimate on the way is clamped to $[-1,1]$, where the mean of any images lies, and so is the result: what comes out may go in again.
 
 # %%
 #| exports
@@ -298,7 +297,7 @@ def interpolate(self: Autoencoder, x0: Tensor, x1: Tensor, n: int = 8, mode: str
 #
 # One draw of the code, one endpoint, one noise level per image, and the error in units of noise. A model with a special error (SAMI trains two estimates at once) overrides `squared_error`, nothing else; one that charges its code differently overrides `price`. The monitored values are in nats per image, but for *denoising*, which is the weighted error, and *spread*, the mean standard deviation of a code.
 #
-# The constants of the preconditioning ([03_scores](03_scores.ipynb)) are second moments of the pixels of $x_0$ and $x_T$. An endpoint that is learned changes them, so they are running means over the training batches: a plain average at first, then with weight 1/100. A floor keeps an endpoint near zero from being divided by, and the mixed moment stays below what the other two allow. They are buffers: saved with the model, averaged with the weights, and *the same in training and in sampling*.
+# The constants of the preconditioning ([Scores](../foundations/04_scores.ipynb)) are second moments of the pixels of $x_0$ and $x_T$. An endpoint that is learned changes them, so they are running means over the training batches: a plain average at first, then with weight 1/100. A floor keeps an endpoint near zero from being divided by, and the mixed moment stays below what the other two allow. They are buffers: saved with the model, averaged with the weights, and *the same in training and in sampling*.
 
 # %%
 #| exports
@@ -352,7 +351,7 @@ def loss(self: Autoencoder, x: Tensor, g: torch.Generator) -> tuple[Tensor, dict
 # %% [markdown]
 # ## The bound
 #
-# The bound of [05_bounds](05_bounds.ipynb), with the model's own denoiser, endpoint and prior. What is bounded is the generative model in continuous time: a code from the prior, then the reverse process of the *unclamped* estimate. `sample` approximates that process in a few steps, and clamps. A deterministic code needs a noise of its own, `tau` ([12_priors](12_priors.ipynb)), for a bound on $\log p(x)$, and then the prior is that of noised codes; without it the answer covers $\log p(x|z)$ and says so. Any $\tau$ gives a true bound; `choose_noise` finds a good one on validation images. The prior is fitted once, when training is finished.
+# The bound of [Bounds](../foundations/06_bounds.ipynb), with the model's own denoiser, endpoint and prior. What is bounded is the generative model in continuous time: a code from the prior, then the reverse process of the *unclamped* estimate. `sample` approximates that process in a few steps, and clamps. A deterministic code needs a noise of its own, `tau` ([Priors](12_priors.ipynb)), for a bound on $\log p(x)$, and then the prior is that of noised codes; without it the answer covers $\log p(x|z)$ and says so. Any $\tau$ gives a true bound; `choose_noise` finds a good one on validation images. The prior is fitted once, when training is finished.
 
 # %%
 #| exports
@@ -532,7 +531,7 @@ def load(cls: Autoencoder, folder: str | os.PathLike, **given) -> Autoencoder:
 # %% [markdown]
 # ## A complete model in a dozen lines
 #
-# The Gaussian world of [02_oracle](02_oracle.ipynb) as a model: a linear encoder, and the exact denoiser given its code. Its images are points in $\mathbb R^4$, written as $4\times1\times1$ images.
+# The Gaussian world of [Worlds in closed form](../foundations/03_worlds.ipynb) as a model: a linear encoder, and the exact denoiser given its code. Its images are points in $\mathbb R^4$, written as $4\times1\times1$ images.
 
 # %%
 f64 = lambda *v: torch.tensor(v, dtype=torch.float64)

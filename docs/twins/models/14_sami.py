@@ -4,12 +4,12 @@
 # > The encoder guides an unconditional score; there is no decoder. From Bayes' rule to the loss, its units, and three ways to train it.
 
 # %% [markdown]
-# SAMI [@lyo2025sami] makes an autoencoder out of two networks that both exist already: an unconditional denoiser, and an encoder. Decoding is *denoising guided by the encoder*: at each noise level the encoder looks at the noisy image and says in which direction it should change for the code to become more likely. This page derives that estimate and its loss, says what exactly is bounded and what the weight of the rate means in nats, and trains a small model on handwritten digits. [31_why_sami_disentangles](31_why_sami_disentangles.ipynb), [45_semantics](45_semantics.ipynb) and [35_frozen_denoiser](35_frozen_denoiser.ipynb) go on.
+# SAMI [@lyo2025sami] makes an autoencoder out of two networks that both exist already: an unconditional denoiser, and an encoder. Decoding is *denoising guided by the encoder*: at each noise level the encoder looks at the noisy image and says in which direction it should change for the code to become more likely. This page derives that estimate and its loss, says what exactly is bounded and what the weight of the rate means in nats, and trains a small model on handwritten digits. [Why SAMI disentangles](../sami_claims/61_why_sami_disentangles.ipynb), [Guidance in use](../use/43_guidance.ipynb) and [A frozen denoiser](../sami_claims/66_frozen_denoiser.ipynb) go on.
 #
 # Statements about the method follow the paper's abstract, public reviews and summaries; the derivations are ours.
 
 # %%
-#| default_exp sami
+#| default_exp models.sami
 
 # %%
 #| exports
@@ -22,15 +22,15 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import softplus
 
-from scoreae.autoencoder import Autoencoder
-from scoreae.bounds import noise_levels
-from scoreae.core import bcast, require, require_choice, require_number, rng, sqnorm
-from scoreae.foreign import Discrete, Given, as_given
-from scoreae.linear_codes import LinearCode
-from scoreae.nets import HalfUNet, UNet, check_shape, check_widths
-from scoreae.paths import Path, Pinned, VPCosine, as_time
-from scoreae.samplers import MODES
-from scoreae.scores import Denoiser, scalings
+from scoreae.core.checks import bcast, check_shape, require, require_choice, require_number, rng, sqnorm
+from scoreae.foundations.bounds import noise_levels
+from scoreae.foundations.gaussians import LinearCode
+from scoreae.foundations.paths import Path, Pinned, VPCosine, as_time
+from scoreae.foundations.samplers import MODES
+from scoreae.foundations.scores import Denoiser, scalings
+from scoreae.models.contract import Autoencoder
+from scoreae.models.networks import HalfUNet, UNet, check_widths
+from scoreae.models.pretrained import Discrete, Given, as_given
 
 # %%
 #| hide
@@ -39,15 +39,16 @@ from fastcore.test import expect_fail, test_close
 from sklearn.datasets import load_digits
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from scoreae.core import randn_like
-from scoreae.gaps import expected_bound, quadrature
-from scoreae.oracle import GaussianWorld, denoiser, expected_sqnorm
-from scoreae.paths import VE, VPLinear
-from scoreae.scores import residual
+from scoreae.core.checks import randn_like
+from scoreae.core.pages import paper
+from scoreae.foundations.gaps import expected_bound, quadrature
+from scoreae.foundations.paths import VE, VPLinear
+from scoreae.foundations.scores import residual
+from scoreae.foundations.worlds import GaussianWorld, denoiser, expected_sqnorm
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
 g = torch.Generator().manual_seed(0)
 
@@ -59,7 +60,7 @@ g = torch.Generator().manual_seed(0)
 #
 # $$\nabla\log p(x_t|z)=\nabla\log p(x_t)+\nabla\log q(z|x_t).$$ {#eq-bayes}
 #
-# By Tweedie's formula ([03_scores](03_scores.ipynb)) a score is an estimate: $\nabla\log p(x_t)=(b\,\hat x_0-x_t)/c^2$, with or without a condition. Multiply @eq-bayes by $c^2/b$:
+# By Tweedie's formula ([Scores](../foundations/04_scores.ipynb)) a score is an estimate: $\nabla\log p(x_t)=(b\,\hat x_0-x_t)/c^2$, with or without a condition. Multiply @eq-bayes by $c^2/b$:
 #
 # $$\mathbb E[x_0|x_t,z]=\mathbb E[x_0|x_t]+\frac{c_t^2}{b_t}\,G_t,\qquad G_t=\nabla_{x_t}\log q(z|x_t).$$ {#eq-guided}
 #
@@ -138,7 +139,7 @@ for path in (VPCosine(), VPLinear(), VE()):
 #
 # The determinant $\log v_j$ depends on $x_t$ and must be differentiated too. The encoder is *noise-blind*: it is not told the noise level, which it can see. (ScoreVAE's [@batzolis2023scorevae] is told: `time_conditioned=True`.)
 #
-# **What exactly is bounded?** The bound of [05_bounds](05_bounds.ipynb) holds for *any* function $\hat x_0(x_t,t,z)$, so for any guidance, even one that is not a gradient of a log-density. It bounds $\log p(x)$ of the model that draws $z$ from the prior and walks back from pure noise, in infinitely many stochastic steps of its own estimates. (Not the law of few or deterministic steps.) What a wrong guidance costs is one term of the gap ([07_gaps](07_gaps.ipynb)), the denoiser's: with an exact free denoiser it is $\tfrac12\int c^2\,\mathbb E\|G_\phi-G_t\|^2\,d\log\gamma$.
+# **What exactly is bounded?** The bound of [Bounds](../foundations/06_bounds.ipynb) holds for *any* function $\hat x_0(x_t,t,z)$, so for any guidance, even one that is not a gradient of a log-density. It bounds $\log p(x)$ of the model that draws $z$ from the prior and walks back from pure noise, in infinitely many stochastic steps of its own estimates. (Not the law of few or deterministic steps.) What a wrong guidance costs is one term of the gap ([Gaps](../foundations/07_gaps.ipynb)), the denoiser's: with an exact free denoiser it is $\tfrac12\int c^2\,\mathbb E\|G_\phi-G_t\|^2\,d\log\gamma$.
 #
 # In the Gaussian world, the clean encoder applied to noisy data is so overconfident that no guidance is better. (A point in $\mathbb R^4$ does not show the noise level; an image does.) Both bounds are below the exact guidance's by just that integral.
 
@@ -178,7 +179,7 @@ assert max(found.values()) < -0.5 * torch.logdet(2 * math.pi * math.e * Sigma)
 #
 # $$\mathcal L_\beta=\mathbb E_{x_0,\,z\sim q_\phi(z|x_0),\,t,\,\varepsilon}\Big[\tfrac w2\big\|\varepsilon-\big(\varepsilon_\theta(x_t,t)-c_t\nabla_{x_t}\log q_\phi(z|x_t)\big)\big\|^2\Big]+\beta\,\mathrm{KL}\big(q_\phi(z|x_0)\,\|\,\mathcal N(0,I)\big).$$ {#eq-loss}
 #
-# With `weighting="elbo"` and $\beta=1$ this is the negative bound. But the bound does not care how informative the code is ([07_gaps](07_gaps.ipynb)): $\beta>1$ empties the code and $\beta<1$ fills it. The paper trains with the plain squared error (`weighting="simple"`, $w=2$) and a small $\beta$.
+# With `weighting="elbo"` and $\beta=1$ this is the negative bound. But the bound does not care how informative the code is ([Gaps](../foundations/07_gaps.ipynb)): $\beta>1$ empties the code and $\beta<1$ fills it. The paper trains with the plain squared error (`weighting="simple"`, $w=2$) and a small $\beta$.
 #
 # How small is small? One more nat in the code at noise level $u=\log\gamma$ saves one nat of the integrand there, which the loss counts with the weight $p(u)\,w$, where $p(u)$ is the density of noise levels. So the exchange rate is
 #
@@ -198,7 +199,7 @@ test_close(math.pi * 1e-3 * math.cosh(finest(1e-3) / 2), 1, eps=1e-9)
 # %% [markdown]
 # ## Annealing and noise levels
 #
-# The weight $\beta$ may *rise*, from $\beta/200$ over the first half of the training: then the code is filled before it has to be economical. And noise levels may be drawn `"uniform"`ly in time, in one `"stratified"` set per batch (the default, low discrepancy), or biased to `"high"` noise with a density proportional to $t$: at high noise the guidance dominates, and coarse structure is coded first ([05_bounds](05_bounds.ipynb)).
+# The weight $\beta$ may *rise*, from $\beta/200$ over the first half of the training: then the code is filled before it has to be economical. And noise levels may be drawn `"uniform"`ly in time, in one `"stratified"` set per batch (the default), or biased to `"high"` noise with a density proportional to $t$: where guidance dominates and coarse structure is coded.
 
 # %%
 #| exports
@@ -228,7 +229,7 @@ ax.legend(ncols=2);
 # %% [markdown]
 # ## A walk without noise
 #
-# The walk to a point ([06_samplers](06_samplers.ipynb)) begins at zero and adds no noise. A noise-blind encoder takes its $x_t$ for a clean image of low contrast, and guides as if all were known ([50_beginnings](50_beginnings.ipynb)). So the guided estimate is taken at $x_t+c\,\varepsilon$ and $x_t-c\,\varepsilon$, images as it knows them, and averaged (over four $\varepsilon$ at the start). If it is affine in $x_t$, the noise cancels.
+# The walk to a point ([Samplers](../foundations/08_samplers.ipynb)) begins at zero and adds no noise. A noise-blind encoder takes its $x_t$ for a clean image of low contrast, and guides as if all were known ([Beginnings](../sami_claims/60_beginnings.ipynb)). So the guided estimate is taken at $x_t+c\,\varepsilon$ and $x_t-c\,\varepsilon$, images as it knows them, and averaged (over four $\varepsilon$ at the start). If it is affine in $x_t$, the noise cancels.
 
 # %%
 #| exports
@@ -263,13 +264,13 @@ test_close(Shown(linear)(x0, t), Shown(linear)(x0, t), eps=1e-15)
 # * `pinned`: the denoiser learns its own unguided score only, the encoder through the guidance;
 # * `frozen`: a given denoiser never changes; only the encoder learns.
 #
-# The denoiser is a U-Net of this library, or any that is given ([08_foreign](08_foreign.ipynb)), and so is the encoder. A given denoiser brings its path; on a table of noise levels, training stops at the table's cleanest entry.
+# The denoiser is a U-Net of this library, or any that is given ([Denoisers from elsewhere](11_pretrained.ipynb)), and so is the encoder. A given denoiser brings its path; on a table of noise levels, training stops at the table's cleanest entry.
 #
-# The library's own encoder, if it is told the level, *begins as the linear code* $\mu_{\mathrm{lin}},\sigma_{\mathrm{lin}}$ of [09_linear_codes](09_linear_codes.ipynb). The network's outputs $m,r$, zero at first, correct it. They fade with the Wiener factor $w_1$ of the first component, and $f$ is the floor:
+# The library's own encoder, if it is told the level, *begins as the linear code* $\mu_{\mathrm{lin}},\sigma_{\mathrm{lin}}$ of [Linear codes](../foundations/09_gaussians.ipynb). The network's outputs $m,r$, zero at first, correct it. They fade with the Wiener factor $w_1$ of the first component, and $f$ is the floor:
 #
 # $$\mu=\mu_{\mathrm{lin}}+w_1m,\qquad\sigma=f+\operatorname{softplus}\big(\operatorname{softplus}^{-1}(\sigma_{\mathrm{lin}}-f)+w_1r\big).$$ {#eq-corrected}
 #
-# Random features respond to noise as to images; training may shrink their guidance to zero, and stay there ([50_beginnings](50_beginnings.ipynb)).
+# Random features respond to noise as to images; training may shrink their guidance to zero, and stay there ([Beginnings](../sami_claims/60_beginnings.ipynb)).
 
 # %%
 #| exports
@@ -406,7 +407,7 @@ def save(self: SAMI, folder) -> None:
 
 
 # %% [markdown]
-# Every step has errors with and without guidance *on the same noise*, kept for the training's history: `free` and `guided`, $\tfrac12\|\varepsilon-\hat\varepsilon\|^2$ without and with guidance; `guidance`, $\tfrac12\|c\,G\|^2$, the rate at which information comes in per unit of $\log\gamma$ if the guidance is exact ([07_gaps](07_gaps.ipynb)); and `pin`, the correlation of $c\,G$ with the free estimate $\hat\varepsilon_{\mathrm{free}}$. Exact guidance has mean zero at every $x_t$, so it is uncorrelated with every function of $x_t$: a `pin` far from 0 says that it is not exact.
+# Every step has errors with and without guidance *on the same noise*, kept for the training's history: `free` and `guided`, $\tfrac12\|\varepsilon-\hat\varepsilon\|^2$ without and with guidance; `guidance`, $\tfrac12\|c\,G\|^2$, the rate at which information comes in per unit of $\log\gamma$ if the guidance is exact ([Gaps](../foundations/07_gaps.ipynb)); and `pin`, the correlation of $c\,G$ with the free estimate $\hat\varepsilon_{\mathrm{free}}$. Exact guidance has mean zero at every $x_t$, so it is uncorrelated with every function of $x_t$: a `pin` far from 0 says that it is not exact.
 
 # %%
 #| exports
@@ -650,12 +651,12 @@ fig.suptitle(rf"Guidance at $\log\gamma\approx{model.path.gamma(t[0]).log():.1f}
 # | denoiser, trained jointly | not known to us whether pinned | `p_uncond`, or `regime="pinned"` |
 # | denoiser, pre-trained | frozen; high noise levels oversampled | `regime="frozen"`; `noise="high"` |
 # | encoder | noise-blind | the same, or told; ours then begins linear |
-# | network's output | the noise | preconditioned ([03_scores](03_scores.ipynb)) |
-# | samples | $z\sim\mathcal N(0,I)$, ancestral | $z$ from the fitted prior ([12_priors](12_priors.ipynb)), any sampler |
+# | network's output | the noise | preconditioned ([Scores](../foundations/04_scores.ipynb)) |
+# | samples | $z\sim\mathcal N(0,I)$, ancestral | $z$ from the fitted prior ([Priors](12_priors.ipynb)), any sampler |
 #
 # ## What can go wrong
 #
 # * **Leaving out $\log v$** in @eq-logq: the guidance is then not the gradient of a log-density, and the estimate is biased wherever the encoder's confidence changes.
-# * **Expecting separate axes from joint training** with a free denoiser ([31_why_sami_disentangles](31_why_sami_disentangles.ipynb)).
+# * **Expecting separate axes from joint training** with a free denoiser ([Why SAMI disentangles](../sami_claims/61_why_sami_disentangles.ipynb)).
 # * **`torch.no_grad` around sampling** would kill the guidance; it is switched on again inside. A variance near zero makes it explode, hence the floor.
 # * **VE paths.** A noise-blind encoder cannot take inputs whose scale runs to 80. Use VP; a told one still sees inputs up to 80.

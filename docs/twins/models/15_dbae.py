@@ -4,12 +4,12 @@
 # > A bridge whose end is decoded from the code: the walk back starts at an image that depends on z, not at noise.
 
 # %% [markdown]
-# Diffusion autoencoders ([18_diffae](18_diffae.ipynb)) let a code into an ordinary denoiser, and leave the start of the walk to noise: part of the image is in the code, part in the noise that happens to lead to it. DBAE [@kim2025dbae] makes the *start depend on the code*. It decodes the end of the path, $x_T=\mathrm{dec}_\psi(z)$, and pins the path there with Doob's $h$-transform ([04_bridges](04_bridges.ipynb)). This page builds the model, shows what its loss is and is not, and trains a small one on digits.
+# Diffusion autoencoders ([DiffAE](16_diffae.ipynb)) let a code into an ordinary denoiser, and leave the start of the walk to noise: part of the image is in the code, part in the noise that happens to lead to it. DBAE [@kim2025dbae] makes the *start depend on the code*. It decodes the end of the path, $x_T=\mathrm{dec}_\psi(z)$, and pins the path there with Doob's $h$-transform ([Bridges](../foundations/05_bridges.ipynb)). This page builds the model, shows what its loss is and is not, and trains a small one on digits.
 #
 # Statements about the method follow the paper's abstract, its public reviews and its released code; the derivations are ours.
 
 # %%
-#| default_exp dbae
+#| default_exp models.dbae
 
 # %%
 #| exports
@@ -18,12 +18,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from scoreae.autoencoder import Autoencoder
-from scoreae.core import require, require_choice, require_number
-from scoreae.nets import HalfUNet, ImageDecoder, UNet, check_widths
-from scoreae.paths import VE, Path, Pinned, VPLinear
-from scoreae.priors import total_correlation
-from scoreae.scores import Denoiser
+from scoreae.core.checks import require, require_choice, require_number
+from scoreae.foundations.paths import VE, Path, Pinned, VPLinear
+from scoreae.foundations.scores import Denoiser
+from scoreae.models.contract import Autoencoder
+from scoreae.models.networks import HalfUNet, ImageDecoder, UNet, check_widths
+from scoreae.models.priors import total_correlation
 
 # %%
 #| hide
@@ -34,12 +34,13 @@ from fastcore.test import expect_fail, test_close, test_eq
 from sklearn.datasets import load_digits
 from torch.distributions import Independent, Normal, kl_divergence
 
-from scoreae.core import bcast, randn_like, rng, sqnorm
-from scoreae.scores import residual
+from scoreae.core.checks import bcast, randn_like, rng, sqnorm
+from scoreae.core.pages import paper
+from scoreae.foundations.scores import residual
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 g = torch.Generator().manual_seed(0)
 torch.manual_seed(0);
 
@@ -54,9 +55,9 @@ torch.manual_seed(0);
 #
 # All three networks are trained together: gradients reach the encoder and the decoder through $x_T$, as an input of the denoiser and as a part of $x_t$.
 #
-# With the weight of the bound (`weighting="elbo"`), @eq-lae plus last step and start is the bound on $-\log p(x_0|z)$ of the *stochastic* walk. Its start is `"model"`: the far end is shared, so $S=\tfrac12\gamma_{\min}\|x_0-m\|^2$ with the model's own far estimate $m$, small, and zero only as $\gamma_{\min}\to0$. The paper's $\mathcal L_{\mathrm{AE}}$, with $\tfrac12g^2$ on the difference of scores, has this very weight, by $\lambda=-\tfrac d{dt}\mathrm{SNR}$ in [04_bridges](04_bridges.ipynb). The released code trains with another one, $1/\texttt{out}^2$ on the error of $\hat x_0$ (`weighting="edm"`, the default here too), which prefers coarse structure (the last figure of [05_bounds](05_bounds.ipynb)).
+# With the weight of the bound (`weighting="elbo"`), @eq-lae plus last step and start is the bound on $-\log p(x_0|z)$ of the *stochastic* walk. Its start is `"model"`: the far end is shared, so $S=\tfrac12\gamma_{\min}\|x_0-m\|^2$ with the model's own far estimate $m$, small, and zero only as $\gamma_{\min}\to0$. The paper's $\mathcal L_{\mathrm{AE}}$, with $\tfrac12g^2$ on the difference of scores, has this very weight, by $\lambda=-\tfrac d{dt}\mathrm{SNR}$ in [Bridges](../foundations/05_bridges.ipynb). The released code trains with another one, $1/\texttt{out}^2$ on the error of $\hat x_0$ (`weighting="edm"`, the default here too), which prefers coarse structure (the last figure of [Bounds](../foundations/06_bounds.ipynb)).
 #
-# **What the endpoint can and cannot do.** [04_bridges](04_bridges.ipynb) proved that in $y=(x_t-a\,x_T)/b$ a bridge is an ordinary diffusion with SNR $\gamma_t=\mathrm{SNR}_t-\mathrm{SNR}_T$. If the denoiser is told $z$, the best it can do depends on what $z$ knows about $x_0$, and not on the endpoint, nor on its scale. What the endpoint brings is practical: an image-shaped view of the code at the denoiser's input, and a walk that starts from it. The switch `condition` tells the denoiser $x_T$, $z$, or both.
+# **What the endpoint can and cannot do.** [Bridges](../foundations/05_bridges.ipynb) proved that in $y=(x_t-a\,x_T)/b$ a bridge is an ordinary diffusion with SNR $\gamma_t=\mathrm{SNR}_t-\mathrm{SNR}_T$. If the denoiser is told $z$, the best it can do depends on what $z$ knows about $x_0$, and not on the endpoint, nor on its scale. What the endpoint brings is practical: an image-shaped view of the code at the denoiser's input, and a walk that starts from it. The switch `condition` tells the denoiser $x_T$, $z$, or both.
 
 # %%
 #| exports
@@ -152,7 +153,7 @@ for name, value in bad.items():
     with expect_fail(ValueError, contains=f"{name}: expected"): DBAE((1, 8, 8), 4, **{name: value})
 
 # %% [markdown]
-# **A price for the code, and a noisy end.** A stochastic encoder may be charged for its rate (`kl_weight`), and for the dependence of its axes (`tc_weight`, the total correlation of [12_priors](12_priors.ipynb)); its mean spread is monitored with the loss. With `endpoint_noise` the end is $x_T=\mathrm{dec}_\psi(z)+\tau\xi$, drawn once for loss, bound and sample alike; a point starts at its mean. The bound stays one, since model and data share the law of $x_T$ given $z$ ([38_dbae_theorems](38_dbae_theorems.ipynb)). Note that $\tau$ is in units of the decoder's output, whose scale training is free to choose.
+# **A price for the code, and a noisy end.** A stochastic encoder may be charged for its rate (`kl_weight`), and for the dependence of its axes (`tc_weight`, the total correlation of [Priors](12_priors.ipynb)); its mean spread is monitored with the loss. With `endpoint_noise` the end is $x_T=\mathrm{dec}_\psi(z)+\tau\xi$, drawn once for loss, bound and sample alike; a point starts at its mean. The bound stays one, since model and data share the law of $x_T$ given $z$ ([What DBAE's theorems say](../dbae_claims/70_theorems.ipynb)). Note that $\tau$ is in units of the decoder's output, whose scale training is free to choose.
 
 # %%
 kw = {"width": 8, "stochastic": True, "endpoint_noise": 0.5}
@@ -305,19 +306,19 @@ with expect_fail(ValueError, contains="one that has seen training images"): DBAE
 # | what the denoiser is told | paper: $x_T$; code: $x_T$ and $z$ | `condition` |
 # | rate | in the theory; absent from the code's loss | `kl_weight`, `tc_weight` |
 # | endpoint given the code | deterministic | or Gaussian, `endpoint_noise` |
-# | prior on codes | not in the released code | a diffusion, `fit_latent` ([12_priors](12_priors.ipynb)) |
+# | prior on codes | not in the released code | a diffusion, `fit_latent` ([Priors](12_priors.ipynb)) |
 # | moments for preconditioning | endpoint's std 0.5 to train, 0 to sample | running, saved, the same for both |
 # | $\mathrm{SNR}_T$ there | at $t=1$, whatever $T$ | the path's |
 # | schedule arithmetic | float32 | float64, and no cancellation |
 # | endpoint decoder | batch and spectral normalisation | group normalisation |
-# | sampler | Euler or Heun with churn, from $T-10^{-4}$ | one update, from exactly $T$ ([06_samplers](06_samplers.ipynb)) |
+# | sampler | Euler or Heun with churn, from $T-10^{-4}$ | one update, from exactly $T$ ([Samplers](../foundations/08_samplers.ipynb)) |
 # | code of a stochastic encoder | drawn when evaluated | its mean |
-# | edits of $z$ | the old $x_T$ is kept | decoded anew, or kept ([16_edits](16_edits.ipynb)) |
+# | edits of $z$ | the old $x_T$ is kept | decoded anew, or kept ([Edits](../use/42_edits.ipynb)) |
 # | images | RGB of 64 or 128 pixels | any $(C,H,W)$ |
 #
 # ## What can go wrong
 #
 # * **Reading the endpoint as an image.** Nothing asks $x_T$ to look like $x_0$, and its scale is arbitrary.
 # * **Preconditioning constants** that differ between training and sampling put inputs of the wrong size into the network near $T$.
-# * **Concluding that the endpoint did it.** The weighting of the loss, and point against sample, change reconstructions too; [18_diffae](18_diffae.ipynb) has the controls.
+# * **Concluding that the endpoint did it.** The weighting of the loss, and point against sample, change reconstructions too; [DiffAE](16_diffae.ipynb) has the controls.
 # * **A stochastic encoder without a rate.** Nothing then stops its spread from shrinking to the floor.

@@ -7,7 +7,7 @@
 # The diffusion autoencoder [@preechakul2022diffae] is the nearest relative of the models of this library: an encoder, and an ordinary denoiser that is told the code by adaptive normalisation. This page builds it in a few lines, shows where an image is kept when the code is too small for it, and separates what DBAE's *endpoint* does from what its *loss weighting* does: DiffAE can be trained with the very noise levels and weights of DBAE, on its own path.
 
 # %%
-#| default_exp diffae
+#| default_exp models.diffae
 
 # %%
 #| exports
@@ -16,12 +16,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from scoreae.autoencoder import Autoencoder
-from scoreae.bounds import WEIGHTINGS, noise_levels
-from scoreae.core import require, require_choice
-from scoreae.nets import HalfUNet, UNet, check_widths
-from scoreae.paths import Path, Pinned, VPLinear
-from scoreae.scores import Denoiser, Stats
+from scoreae.core.checks import require, require_choice
+from scoreae.foundations.bounds import WEIGHTINGS, noise_levels
+from scoreae.foundations.paths import Path, Pinned, VPLinear
+from scoreae.foundations.scores import Denoiser, Stats
+from scoreae.models.contract import Autoencoder
+from scoreae.models.networks import HalfUNet, UNet, check_widths
 
 # %%
 #| hide
@@ -29,22 +29,23 @@ import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_close, test_eq
 from sklearn.datasets import load_digits
 
-from scoreae.core import rng, sqnorm
-from scoreae.dbae import DBAE
-from scoreae.samplers import integrate, time_grid
+from scoreae.core.checks import rng, sqnorm
+from scoreae.core.pages import paper
+from scoreae.foundations.samplers import integrate, time_grid
+from scoreae.models.dbae import DBAE
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 g = torch.Generator().manual_seed(0)
 torch.manual_seed(0);
 
 # %% [markdown]
 # ## The model
 #
-# The denoiser is conditioned on $z$ and nothing else, $\hat x_0=x_\theta(x_t,t,z)$: the U-Net of [10_nets](10_nets.ipynb) adds a linear function of $z$ to its noise embedding, which scales and shifts every normalised feature map. Encoder and denoiser are trained together by denoising alone. DiffAE's loss is the plain error of the noise, at uniform times (`weighting="simple"`).
+# The denoiser is conditioned on $z$ and nothing else, $\hat x_0=x_\theta(x_t,t,z)$: the U-Net of [Networks](10_networks.ipynb) adds a linear function of $z$ to its noise embedding, which scales and shifts every normalised feature map. Encoder and denoiser are trained together by denoising alone. DiffAE's loss is the plain error of the noise, at uniform times (`weighting="simple"`).
 #
-# **Two answers per code.** The walk starts from noise $x_T\sim\mathcal N(0,I)$ that the code says nothing about. `mode="sample"` draws it; the image then depends on $z$ and on $x_T$. `mode="point"` starts from zero noise, which for DBAE is what its deterministic walk does ([04_bridges](04_bridges.ipynb)): point with point and sample with sample is the fair comparison.
+# **Two answers per code.** The walk starts from noise $x_T\sim\mathcal N(0,I)$ that the code says nothing about. `mode="sample"` draws it; the image then depends on $z$ and on $x_T$. `mode="point"` starts from zero noise, which for DBAE is what its deterministic walk does ([Bridges](../foundations/05_bridges.ipynb)): point with point and sample with sample is the fair comparison.
 #
 # **DBAE's weighting.** The released DBAE draws $t$ uniformly on its *bridge*, whose SNR is $\gamma_t=\mathrm{SNR}_t-\mathrm{SNR}_T$, and weighs the error of $\hat x_0$ by $1/\texttt{out}^2$, the constant of its preconditioning. But a noise level is a noise level: the error at $\gamma$ is defined on every path. `weighting="dbae"` takes $\gamma$ and the weight from the bridge of `VPLinear(0.1, 2.0)`, with an endpoint that has the images' second moment and no correlation with them, and finds the time of *its own path* with the same $\gamma$. Both models then minimise
 #
@@ -186,9 +187,9 @@ fig.suptitle("The same code, four starts of the walk", fontsize=11)
 # | | Preechakul et al. | here |
 # |---|---|---|
 # | path | 1000 discrete steps, linear noise rates | the same rates in continuous time, `VPLinear()` |
-# | network's output | the noise | preconditioned ([03_scores](03_scores.ipynb)); the loss is still the noise's error |
-# | encoder | global average pooling, 512 axes | flattened half U-Net ([10_nets](10_nets.ipynb)), any `z_dim` |
-# | prior on codes | a second diffusion | the fitted Gaussian of [12_priors](12_priors.ipynb) |
+# | network's output | the noise | preconditioned ([Scores](../foundations/04_scores.ipynb)); the loss is still the noise's error |
+# | encoder | global average pooling, 512 axes | flattened half U-Net ([Networks](10_networks.ipynb)), any `z_dim` |
+# | prior on codes | a second diffusion | the fitted Gaussian of [Priors](12_priors.ipynb) |
 # | reconstruction | random or inferred $x_T$ | also zero noise, the point |
 #
 # ## What can go wrong

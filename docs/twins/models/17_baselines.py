@@ -7,7 +7,7 @@
 # A number means something beside another one. The models of this page have the encoder, the code size and the training of the others, but their estimate $\hat x_0(x_t,t)=\mathrm{dec}(z)$ ignores $x_t$: they are score-based autoencoders of a degenerate kind, and are encoded, decoded, bounded and saved by the same code. We show that their bound is that of an ordinary Gaussian decoder, check it against the exact density of probabilistic PCA, give $\beta$ a unit, and estimate the total correlation of a code.
 
 # %%
-#| default_exp baselines
+#| default_exp models.baselines
 
 # %%
 #| exports
@@ -19,13 +19,13 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from scoreae.autoencoder import Autoencoder
-from scoreae.bounds import Bound, last_step
-from scoreae.core import in_batches, randn_like, require, require_number, rng, sqnorm
-from scoreae.linear_codes import LARGE, principal
-from scoreae.nets import HalfUNet, ImageDecoder, check_widths
-from scoreae.paths import VPCosine
-from scoreae.priors import kl_per_axis, total_correlation
+from scoreae.core.checks import in_batches, randn_like, require, require_number, rng, sqnorm
+from scoreae.foundations.bounds import Bound, last_step
+from scoreae.foundations.gaussians import LARGE, principal
+from scoreae.foundations.paths import VPCosine
+from scoreae.models.contract import Autoencoder
+from scoreae.models.networks import HalfUNet, ImageDecoder, check_widths
+from scoreae.models.priors import kl_per_axis, total_correlation
 
 # %%
 #| hide
@@ -34,9 +34,11 @@ from fastcore.test import expect_fail, test_close, test_eq
 from sklearn.datasets import load_digits
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
+from scoreae.core.pages import paper
+
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 g = torch.Generator().manual_seed(0)
 
 
@@ -47,7 +49,7 @@ g = torch.Generator().manual_seed(0)
 #
 # $$-\log p(x|z)=\tfrac\gamma2\|x-\mathrm{dec}(z)\|^2+\tfrac d2\log\frac{2\pi}\gamma .$$ {#eq-plain}
 #
-# (A walk to $\gamma_{\max}=\gamma$ would give the first term too, but pay $d/2$ nats more in its last step, [07_gaps](07_gaps.ipynb).) The derivative of the mean of @eq-plain with respect to $\gamma$ vanishes at
+# (A walk to $\gamma_{\max}=\gamma$ would give the first term too, but pay $d/2$ nats more in its last step, [Gaps](../foundations/07_gaps.ipynb).) The derivative of the mean of @eq-plain with respect to $\gamma$ vanishes at
 #
 # $$\gamma^*=\frac d{\mathbb E\|x-\mathrm{dec}(z)\|^2}.$$ {#eq-precision}
 #
@@ -256,7 +258,7 @@ class AE(PlainDecoder):
 
 
 # %% [markdown]
-# How much of an autoencoder is its encoder's training? A **random encoder** never trains: the same network with random weights, its code standardised on the training images, and a decoder that makes the best of it. (The branches that start at zero in [10_nets](10_nets.ipynb) get random weights too, else the network would be shallower than it looks.)
+# How much of an autoencoder is its encoder's training? A **random encoder** never trains: the same network with random weights, its code standardised on the training images, and a decoder that makes the best of it. (The branches that start at zero in [Networks](10_networks.ipynb) get random weights too, else the network would be shallower than it looks.)
 
 # %%
 #| exports
@@ -354,7 +356,7 @@ test_close(gradient(loss), gamma * gradient(sqnorm(batch - vae.picture(z)).mean(
 # %% [markdown]
 # ## β-TCVAE
 #
-# The rate pays for information, for dependence between axes (the *total correlation*), and for axes that are not standard normal ([12_priors](12_priors.ipynb)). Only the second is about *disentangling*: it is zero if and only if the axes are independent. $\beta$-TCVAE [@chen2018isolating] weighs it alone by $\beta$, so its loss is the VAE's plus $(\beta-1)$ times the total correlation.
+# The rate pays for information, for dependence between axes (the *total correlation*), and for axes that are not standard normal ([Priors](12_priors.ipynb)). Only the second is about *disentangling*: it is zero if and only if the axes are independent. $\beta$-TCVAE [@chen2018isolating] weighs it alone by $\beta$, so its loss is the VAE's plus $(\beta-1)$ times the total correlation.
 
 # %%
 #| exports

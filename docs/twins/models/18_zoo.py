@@ -4,10 +4,10 @@
 # > All models in one table, made by name, and one function that loads whichever was saved.
 
 # %% [markdown]
-# A model of the zoo is a class and, for some, a setting of it that deserves its own line in a table. (DBAE has a stochastic encoder and a small rate, as in its paper's theory; DBAE-d is the deterministic one.) Comparisons ([33_head_to_head](33_head_to_head.ipynb)) go through this list, so a model that is added here is compared everywhere. A saved model names its class; `load` finds it and hands over to it.
+# A model of the zoo is a class and, for some, a setting of it that deserves its own line in a table. (DBAE has a stochastic encoder and a small rate, as in its paper's theory; DBAE-d is the deterministic one.) Comparisons ([The contest](../commands/51_contest.ipynb)) go through this list, so a model that is added here is compared everywhere. A saved model names its class; `load` finds it and hands over to it.
 
 # %%
-#| default_exp zoo
+#| default_exp models.zoo
 
 # %%
 #| exports
@@ -15,12 +15,12 @@ import inspect
 import os
 from collections.abc import Sequence
 
-from scoreae.autoencoder import Autoencoder, read_model
-from scoreae.baselines import AE, PCA, TCVAE, VAE, RandomEncoder
-from scoreae.core import require, require_choice
-from scoreae.dbae import DBAE
-from scoreae.diffae import DiffAE
-from scoreae.sami import SAMI
+from scoreae.core.checks import require, require_choice
+from scoreae.models.baselines import AE, PCA, TCVAE, VAE, RandomEncoder
+from scoreae.models.contract import Autoencoder, read_model
+from scoreae.models.dbae import DBAE
+from scoreae.models.diffae import DiffAE
+from scoreae.models.sami import SAMI
 
 # %%
 #| hide

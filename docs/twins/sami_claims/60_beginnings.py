@@ -4,7 +4,7 @@
 # > Guidance from random features does harm, and training may answer with silence. What a linear beginning is worth, and why a noise-blind encoder must be shown noise.
 
 # %% [markdown]
-# A SAMI whose encoder is told the noise level begins as the linear code ([09_linear_codes](09_linear_codes.ipynb), [13_sami](13_sami.ipynb)). A noise-blind one cannot, for the law of that code depends on a level that it does not know. And on a walk without noise it reads the level wrong, unless it is shown some. This page measures both on digits, clothes and colour patches, three trainings each, beside encoders that begin at random. The numbers come from `bench/beginnings.py`; what can be seen without a long training is computed here.
+# A SAMI whose encoder is told the noise level begins as the linear code ([Linear codes](../foundations/09_gaussians.ipynb), [SAMI](../models/14_sami.ipynb)). A noise-blind one cannot, for the law of that code depends on a level that it does not know. And on a walk without noise it reads the level wrong, unless it is shown some. This page measures both on digits, clothes and colour patches, three trainings each, beside encoders that begin at random. The numbers come from `bench/claims/beginnings.py`; what can be seen without a long training is computed here.
 
 # %%
 #| hide
@@ -17,20 +17,21 @@ import torch
 from fastcore.test import test_close
 
 from scoreae import data
-from scoreae.core import sqnorm
-from scoreae.explore import plot_rows
-from scoreae.linear_codes import principal
-from scoreae.oracle import denoiser, gaussian
-from scoreae.paths import VPCosine
-from scoreae.sami import SAMI
-from scoreae.samplers import sample
-from scoreae.semantics import watch
-from scoreae.training import fit
+from scoreae.core.checks import sqnorm
+from scoreae.core.pages import paper
+from scoreae.foundations.gaussians import principal
+from scoreae.foundations.paths import VPCosine
+from scoreae.foundations.samplers import sample
+from scoreae.foundations.worlds import denoiser, gaussian
+from scoreae.models.sami import SAMI
+from scoreae.use.guidance import watch
+from scoreae.use.pictures import plot_rows
+from scoreae.use.training import fit
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
-stored = json.loads(Path("../docs/results/beginnings.json").read_text())
+paper()
+stored = json.loads(Path("../../docs/results/beginnings.json").read_text())
 MODELS = ("noise-blind", "told, begun at random", "told, begun linear")
 STYLES = dict(zip(MODELS, ("C1--s", "C2:^", "C0-o"), strict=True))
 PIXELS = {"digits": "8×8", "clothes": "14×14", "patches": "3×16×16"}
@@ -68,7 +69,7 @@ test_close(area(linear, "gain") / area(linear, "energy"), 1, eps=0.15)
 # %% [markdown]
 # ## While they train
 #
-# `python bench/beginnings.py`: the same networks (width 16), steps (1200) and learning rate for all; joint training, $\beta=10^{-3}$, simple weights. Below, the rate of the loss, $\mathrm{KL}(q(z|x_0)\,\|\,\mathcal N(0,I))$, and the gain, what guidance takes off the error of the free denoiser on the same noise. (Lines: three seeds.)
+# `python -m bench.claims.beginnings`: the same networks (width 16), steps (1200) and learning rate for all; joint training, $\beta=10^{-3}$, simple weights. Below, the rate of the loss, $\mathrm{KL}(q(z|x_0)\,\|\,\mathcal N(0,I))$, and the gain, what guidance takes off the error of the free denoiser on the same noise. (Lines: three seeds.)
 
 # %%
 def rows(name, model): return [r for r in stored["rows"] if (r["set"], r["model"]) == (name, model)]
@@ -121,9 +122,9 @@ panels[0].set_ylabel("gain (nats per unit)")
 fig.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3);
 
 # %% [markdown]
-# **On photographs the beginning decides whether there is a code.** Begun at random, told or not, encoders end with 12 to 14 nats, and draws from their codes are two to twenty-six times as far from the image as those of the linear beginning, which ends with 84 to 86 nats and nearly the same error in all three seeds. In one training begun at random the point is further away than the mean image. Two things in the table are not information. The rate *of the loss* (figure) stays at 40 to 57 nats there, because with so small a $\beta$ a code may lie far from $\mathcal N(0,I)$ at little cost; the rate under the fitted prior is what it tells. And a gain above the rate is work that a jointly trained denoiser leaves to the guidance ([46_natural_images](46_natural_images.ipynb)): most of it when begun at random, a part of it when begun linear.
+# **On photographs the beginning decides whether there is a code.** Begun at random, told or not, encoders end with 12 to 14 nats, and draws from their codes are two to twenty-six times as far from the image as those of the linear beginning, which ends with 84 to 86 nats and nearly the same error in all three seeds. In one training begun at random the point is further away than the mean image. Two things in the table are not information. The rate *of the loss* (figure) stays at 40 to 57 nats there, because with so small a $\beta$ a code may lie far from $\mathcal N(0,I)$ at little cost; the rate under the fitted prior is what it tells. And a gain above the rate is work that a jointly trained denoiser leaves to the guidance ([Natural images](64_natural_images.ipynb)): most of it when begun at random, a part of it when begun linear.
 #
-# **On digits and clothes a random beginning is enough**, if the encoder is told the level: the linear one is ahead by a few per cent in draws, and bits per dimension do not differ. Small images have their first components near $\log\gamma=0$, where most of the training's levels lie; a patch has its first one at $-4$ ([09_linear_codes](09_linear_codes.ipynb)), where few do.
+# **On digits and clothes a random beginning is enough**, if the encoder is told the level: the linear one is ahead by a few per cent in draws, and bits per dimension do not differ. Small images have their first components near $\log\gamma=0$, where most of the training's levels lie; a patch has its first one at $-4$ ([Linear codes](../foundations/09_gaussians.ipynb)), where few do.
 #
 # **A noise-blind point has to be shown noise.** That takes an eighth to two fifths off its error on digits, and two fifths to two thirds on clothes, in every seed. It is then within a third (digits) or an eighth (clothes) of the points of encoders that are told the level, with a half to two thirds of their nats.
 #
@@ -168,12 +169,12 @@ print({k: f"{v:.4f}" for k, v in error.items()})
 plot_rows({k: v[:10] for k, v in ways.items()}, "Noise-blind SAMI, 250 steps", size=0.45)
 
 # %% [markdown]
-# For a linear estimate the pair of noises cancels exactly, and the point is the one that exact walks reach ([13_sami](13_sami.ipynb)). For a network it is an average over noisy images around $x_t$. It costs two evaluations a step, and eight at the first, on which the whole walk hangs: from a single pair the error of ten steps differs by a factor of two between draws.
+# For a linear estimate the pair of noises cancels exactly, and the point is the one that exact walks reach ([SAMI](../models/14_sami.ipynb)). For a network it is an average over noisy images around $x_t$. It costs two evaluations a step, and eight at the first, on which the whole walk hangs: from a single pair the error of ten steps differs by a factor of two between draws.
 #
 # ## What can go wrong
 #
 # * **Reading a falling rate as progress.** It may be silence. Look at `free` and `guided` in the history: their difference is what the code is worth.
 # * **Comparing points of a noise-blind encoder with other people's.** A walk without noise that shows none measures how wrong the encoder reads its level.
 # * **Principal components as an answer.** A linear beginning is a beginning. What is learned beyond it is the difference to PCA's row, with the same number of axes, and its draws.
-# * **Larger images.** At 32×32 a joint training loses a part of the linear beginning in its first steps, while the denoiser knows nothing ([36_own_images](36_own_images.ipynb)).
+# * **Larger images.** At 32×32 a joint training loses a part of the linear beginning in its first steps, while the denoiser knows nothing ([How far a short training gets](../together/81_short_training.ipynb)).
 # * **A few hundred steps.** Nothing here says where long trainings of large networks end; encoders begun at random may find their code later.

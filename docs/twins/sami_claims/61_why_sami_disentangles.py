@@ -14,12 +14,13 @@ import matplotlib.pyplot as plt
 import torch
 from fastcore.test import test_close
 
-from scoreae.oracle import GaussianWorld, denoiser
-from scoreae.paths import VPCosine
+from scoreae.core.pages import paper
+from scoreae.foundations.paths import VPCosine
+from scoreae.foundations.worlds import GaussianWorld, denoiser
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
 g = torch.Generator().manual_seed(0)
 
@@ -120,7 +121,7 @@ ax.set_ylim(-0.002, 0.05)
 ax.legend(ncols=2);
 
 # %% [markdown]
-# The numbers, and the pressure against the ratio of the variances: none for equal ones, most at a ratio of about fifteen. Beyond that it falls again, slowly: this is not a case of "the further apart, the better". A latent that reads a component of variance $\ell$ with posterior variance $s$ is informed between $\log\gamma=-\log\ell$ and $-\log\ell s$ ([45_semantics](45_semantics.ipynb)); if two intervals coincide, noise does not tell the components apart.
+# The numbers, and the pressure against the ratio of the variances: none for equal ones, most at a ratio of about fifteen. Beyond that it falls again, slowly: this is not a case of "the further apart, the better". A latent that reads a component of variance $\ell$ with posterior variance $s$ is informed between $\log\gamma=-\log\ell$ and $-\log\ell s$ ([Guidance in use](../use/43_guidance.ipynb)); if two intervals coincide, noise does not tell the components apart.
 
 # %%
 corner = f64(0, 10, 20, 45, 90).deg2rad()
@@ -219,7 +220,7 @@ test_close(stays, p * (1 - p) * mean_guidance.square().sum(), eps=1e-9)
 # ## What can go wrong
 #
 # * **Expecting separate axes from joint training.** With `p_uncond` > 0 the mean guidance costs $p(1-p)\,\|c\,\mathbb E[G_\phi|x_t]\|^2$, which is some pressure, not all of it.
-# * **Factors of one scale.** Horizontal and vertical position of a disk emerge at the same level: any rotation of them is as good. [30_disks](30_disks.ipynb) measures the levels, and what training makes of them.
-# * **Where training begins.** The library's encoder, if told the level, begins with separate axes, those of principal components ([09_linear_codes](09_linear_codes.ipynb)). A joint denoiser does not hold them there, but short trainings leave most of them ([30_disks](30_disks.ipynb), [46_natural_images](46_natural_images.ipynb)).
+# * **Factors of one scale.** Horizontal and vertical position of a disk emerge at the same level: any rotation of them is as good. [Disks](63_disks.ipynb) measures the levels, and what training makes of them.
+# * **Where training begins.** The library's encoder, if told the level, begins with separate axes, those of principal components ([Linear codes](../foundations/09_gaussians.ipynb)). A joint denoiser does not hold them there, but short trainings leave most of them ([Disks](63_disks.ipynb), [Natural images](64_natural_images.ipynb)).
 # * **Principal components are not factors.** The proposition is about Gaussian data. Beyond it the principle, that the posterior should factorise at every noise level, is the same, and what it favours depends on the data.
 # * **A small prize.** At most a few hundredths of a nat here: other losses, a wrong encoder family or noise of the training may outweigh it.

@@ -4,7 +4,7 @@
 # > The weight of the rate decides how fine a code is: predicted in closed form for Gaussian data, then trained and found; what a noise-blind encoder pays; and when a code collapses.
 
 # %% [markdown]
-# [13_sami](13_sami.ipynb) says that structure at a noise level is worth coding while $\beta_{\mathrm{eff}}(u)<1$. For Gaussian data that rule can be made exact: we can say, before any training, how finely each principal component will be coded, which ones will be left out, and at which $\beta$ the code is empty. This page derives the numbers and then trains the library's SAMI, on samples, to see whether it finds them. It does, if its encoder is told the noise level.
+# [SAMI](../models/14_sami.ipynb) says that structure at a noise level is worth coding while $\beta_{\mathrm{eff}}(u)<1$. For Gaussian data that rule can be made exact: we can say, before any training, how finely each principal component will be coded, which ones will be left out, and at which $\beta$ the code is empty. This page derives the numbers and then trains the library's SAMI, on samples, to see whether it finds them. It does, if its encoder is told the noise level.
 
 # %%
 #| hide
@@ -16,21 +16,22 @@ from fastcore.test import test_close
 from scipy.optimize import brentq
 from torch import nn
 
-from scoreae.core import rng
-from scoreae.nets import LevelEmbedding
-from scoreae.oracle import denoiser, gaussian
-from scoreae.paths import VPCosine
-from scoreae.sami import SAMI
+from scoreae.core.checks import rng
+from scoreae.core.pages import paper
+from scoreae.foundations.paths import VPCosine
+from scoreae.foundations.worlds import denoiser, gaussian
+from scoreae.models.networks import LevelEmbedding
+from scoreae.models.sami import SAMI
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
 
 # %% [markdown]
 # ## The optimum is reverse water-filling
 #
-# Let an axis of the code read one principal component, of variance $\ell$, with clean posterior variance $s$, scaled such that $q(z)=\mathcal N(0,1)$. The rate of this axis is then $-\tfrac12\log s$, and what is left of the component, given $z$, has variance $\kappa=\ell s$. With exact guidance the error is that of the conditional mean, and per component the loss of [13_sami](13_sami.ipynb) is
+# Let an axis of the code read one principal component, of variance $\ell$, with clean posterior variance $s$, scaled such that $q(z)=\mathcal N(0,1)$. The rate of this axis is then $-\tfrac12\log s$, and what is left of the component, given $z$, has variance $\kappa=\ell s$. With exact guidance the error is that of the conditional mean, and per component the loss of [SAMI](../models/14_sami.ipynb) is
 #
 # $$\mathcal L(\kappa)=\int p(u)\,w(u)\;\tfrac12\,\frac{\gamma\kappa}{1+\gamma\kappa}\,du+\tfrac\beta2\log\frac\ell\kappa,\qquad\gamma=e^u .$$ {#eq-loss-kappa}
 #
@@ -44,7 +45,7 @@ f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
 #
 # $$\kappa^*=\frac{\beta}{1-\beta}\,\frac1{\gamma_{\max}} .$$ {#eq-kappa-elbo}
 #
-# At $\beta=1$ there is no optimum: the bound does not care ([07_gaps](07_gaps.ipynb)).
+# At $\beta=1$ there is no optimum: the bound does not care ([Gaps](../foundations/07_gaps.ipynb)).
 #
 # **For the simple weights** on the cosine path, $pw=\frac1\pi\operatorname{sech}\frac u2$. The left side of @eq-waterline is largest at $u_c=0$, where it is $\frac1{4\pi}\int\operatorname{sech}^3\frac u2\,du=\frac14$. So **for $\beta>\tfrac14$ there is no root, and the code must collapse**, whatever the data. For a smaller $\beta$ there are two roots, $\pm u_c$; the larger is the minimum.
 
@@ -79,7 +80,7 @@ ax.legend();
 #
 # Now the library's SAMI, with a frozen, exact denoiser and an encoder that is linear in $x_t$, with a matrix and deviations that are free functions of the level: it is told the level, and must learn what to do with it. Four components of variances 3, 1, 0.3, 0.1, the bound's weights up to $u_{\max}=3$, and $\beta=\tfrac34$. By @eq-kappa-elbo $\kappa^*=3e^{-3}=0.149$: three axes with $s=0.050,\,0.149,\,0.498$, and the fourth component left out.
 #
-# The residual is linear in $(x_0,\varepsilon,\xi)$, so its expected square is a sum over unit vectors, one for each source ([02_oracle](02_oracle.ipynb)): the gradient is exact, and nothing blurs the optimum but the encoder's own limits.
+# The residual is linear in $(x_0,\varepsilon,\xi)$, so its expected square is a sum over unit vectors, one for each source ([Worlds in closed form](../foundations/03_worlds.ipynb)): the gradient is exact, and nothing blurs the optimum but the encoder's own limits.
 
 # %%
 class Linear(nn.Module):
@@ -139,7 +140,7 @@ test_close(shares[:3, :3], torch.eye(3), eps=0.01)
 {"predicted": [round(v, 4) for v in predicted.tolist()], "trained": [round(v, 4) for v in (std**2).tolist()]}
 
 # %% [markdown]
-# Each used axis stands for *one* component, as at the start. That it stays so is what a frozen denoiser asks for ([31_why_sami_disentangles](31_why_sami_disentangles.ipynb)).
+# Each used axis stands for *one* component, as at the start. That it stays so is what a frozen denoiser asks for ([Why SAMI disentangles](61_why_sami_disentangles.ipynb)).
 #
 # ## Collapse, predicted and seen
 #
@@ -208,7 +209,7 @@ test_close(best(1.0, 1e-3, False)[2], 1.0, eps=1e-2)
 table
 
 # %% [markdown]
-# The costs are in the units of the loss, nats weighted by $pw$. A linear blind encoder loses nearly everything that a code could win. At variance 1 it collapses at any $\beta$: there $x_t$ has the *same law at every level*, so nothing in it tells the level. Images are the other extreme, where fine detail shows the noise level and an encoder need not be told. Small images are in between: on 8×8 digits, `time_conditioned=True`, and the beginning that it allows, help ([50_beginnings](50_beginnings.ipynb)).
+# The costs are in the units of the loss, nats weighted by $pw$. A linear blind encoder loses nearly everything that a code could win. At variance 1 it collapses at any $\beta$: there $x_t$ has the *same law at every level*, so nothing in it tells the level. Images are the other extreme, where fine detail shows the noise level and an encoder need not be told. Small images are in between: on 8×8 digits, `time_conditioned=True`, and the beginning that it allows, help ([Beginnings](60_beginnings.ipynb)).
 #
 # ## What can go wrong
 #

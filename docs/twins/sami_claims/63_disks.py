@@ -17,17 +17,18 @@ import numpy as np
 import torch
 from fastcore.test import test_close
 
-from scoreae.core import randn_like, rng
-from scoreae.evaluation import probe
-from scoreae.explore import plot_rows
-from scoreae.paths import VPCosine
-from scoreae.render import DISK_FACTORS, disks, draw_disks
-from scoreae.sami import SAMI
-from scoreae.training import fit
+from scoreae.core.checks import randn_like, rng
+from scoreae.core.pages import paper
+from scoreae.foundations.paths import VPCosine
+from scoreae.images.rendered import DISK_FACTORS, disks, draw_disks
+from scoreae.measures.evaluation import probe
+from scoreae.models.sami import SAMI
+from scoreae.use.pictures import plot_rows
+from scoreae.use.training import fit
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 
 # %% [markdown]
 # ## The images
@@ -81,7 +82,7 @@ ax.legend(loc="lower right");
 
 
 # %% [markdown]
-# So theory ([31_why_sami_disentangles](31_why_sami_disentangles.ipynb)) can keep the background apart from the centre, which emerges nearly four units later, but not $x$ from $y$: they share a noise scale, and any rotation of the pair is as good.
+# So theory ([Why SAMI disentangles](61_why_sami_disentangles.ipynb)) can keep the background apart from the centre, which emerges nearly four units later, but not $x$ from $y$: they share a noise scale, and any rotation of the pair is as good.
 #
 # ## A probe of means is fooled
 #
@@ -112,7 +113,7 @@ fooled
 # %% [markdown]
 # ## Two beginnings
 #
-# Guidance from a random code does harm, so training begins by silencing it ([50_beginnings](50_beginnings.ipynb)). The library's told encoder begins as the linear code instead, eight principal components with a noise of 0.2 ([09_linear_codes](09_linear_codes.ipynb)). Before the first step a *draw* of it then knows all three factors, though the centre not linearly, as computed above. This has to be kept in mind for all that follows: **what is found after training need not have been found by training.**
+# Guidance from a random code does harm, so training begins by silencing it ([Beginnings](60_beginnings.ipynb)). The library's told encoder begins as the linear code instead, eight principal components with a noise of 0.2 ([Linear codes](../foundations/09_gaussians.ipynb)). Before the first step a *draw* of it then knows all three factors, though the centre not linearly, as computed above. This has to be kept in mind for all that follows: **what is found after training need not have been found by training.**
 #
 # For comparison, a random network that is made to *speak*: its means are scaled to variance one and its noise to 0.3. A few steps show that it runs.
 
@@ -145,10 +146,10 @@ known
 # %% [markdown]
 # ## The stored runs
 #
-# 500 steps of 32 images, three seeds, the contrast 0.2 (`python bench/disks.py`, one core). All of SAMI's rows are told the level and, but for one, trained with the bound's weights up to $\log\gamma=4$ and $\beta=0.05$. `frozen` learns a new encoder for the denoiser that the pinned run of the same seed has learned; `exact denoiser` one for the grid's average from above. `joint, high noise` has the simple weights, $\beta=0.01$, and draws high noise more often, one seed. `untrained` is the linear code as it begins, and `pinned, begun at random` begins with the random network that speaks. The VAE has $\beta=1$ and the same encoder network; the random encoder and PCA are untrained.
+# 500 steps of 32 images, three seeds, the contrast 0.2 (`python -m bench.claims.disks`, one core). All of SAMI's rows are told the level and, but for one, trained with the bound's weights up to $\log\gamma=4$ and $\beta=0.05$. `frozen` learns a new encoder for the denoiser that the pinned run of the same seed has learned; `exact denoiser` one for the grid's average from above. `joint, high noise` has the simple weights, $\beta=0.01$, and draws high noise more often, one seed. `untrained` is the linear code as it begins, and `pinned, begun at random` begins with the random network that speaks. The VAE has $\beta=1$ and the same encoder network; the random encoder and PCA are untrained.
 
 # %%
-stored = json.loads(Path("../docs/results/disks.json").read_text())
+stored = json.loads(Path("../../docs/results/disks.json").read_text())
 runs = {}
 for r in stored["rows"]: runs.setdefault(r["model"], []).append(r)
 MAIN = ("joint", "pinned", "frozen", "exact denoiser", "untrained", "pinned, begun at random", "VAE", "PCA")
@@ -207,11 +208,11 @@ assert all(each(m, "full range")[:, :2].min() > 0.95 for m in regimes)
 {m: {k: cell(np.array([r[k] for r in runs[m]])) for k in ("rate", "gain", "energy") if k in runs[m][0]} for m in draw}
 
 # %% [markdown]
-# These are the rate $\mathrm{KL}(q(z|x_0)\|p(z))$, what guidance gains, and its energy, in nats. Gain and energy agree, as they must for exact guidance. That is necessary, not sufficient: what $x_t$ and the free estimate explain of the guidance (`pin`, [45_semantics](45_semantics.ipynb)) is at most 0.04 with the pinned, frozen and exact denoisers, but about 0.2 in the joint regime, where the two networks share the work. With the former the gain is about a third of the rate. The rate is an upper bound: eight axes that are functions of three factors cannot all be new information.
+# These are the rate $\mathrm{KL}(q(z|x_0)\|p(z))$, what guidance gains, and its energy, in nats. Gain and energy agree, as they must for exact guidance. That is necessary, not sufficient: what $x_t$ and the free estimate explain of the guidance (`pin`, [Guidance in use](../use/43_guidance.ipynb)) is at most 0.04 with the pinned, frozen and exact denoisers, but about 0.2 in the joint regime, where the two networks share the work. With the former the gain is about a third of the rate. The rate is an upper bound: eight axes that are functions of three factors cannot all be new information.
 #
 # ## Alignment, beside chance
 #
-# DCI and MIG ask whether single axes stand for single factors ([22_disentanglement](22_disentanglement.ipynb)). A random rotation of the same code keeps all its information and all alignment that is chance; what lies above it belongs to the axes' directions. Whether training made them, or the beginning, the row `untrained` says.
+# DCI and MIG ask whether single axes stand for single factors ([Disentanglement](../measures/32_disentanglement.ipynb)). A random rotation of the same code keeps all its information and all alignment that is chance; what lies above it belongs to the axes' directions. Whether training made them, or the beginning, the row `untrained` says.
 
 # %%
 rows = []

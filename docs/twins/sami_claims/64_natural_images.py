@@ -4,9 +4,9 @@
 # > What SAMI's axes say about clothes and about patches of photographs, at which noise level, what they change in the picture, and how to do the same with faces.
 
 # %% [markdown]
-# Nobody knows the factors of natural images. [45_semantics](45_semantics.ipynb) finds a code's axes without them: it measures how many nats each axis carries at which noise level. This page does it for two small models, one of clothes (Fashion-MNIST [@xiao2017fashion], averaged to 14×14 pixels), one of 16×16 colour patches of two photographs. It looks at what the axes change, asks whether the place of an axis on the noise scale predicts the *size* of what it changes, and compares axes with attributes that exist: kinds of clothes, and a few made-up ones for patches. It ends with a recipe for CelebA [@liu2015celeba] and CIFAR-10 [@krizhevsky2009cifar], tried on stand-ins.
+# Nobody knows the factors of natural images. [Guidance in use](../use/43_guidance.ipynb) finds a code's axes without them: it measures how many nats each axis carries at which noise level. This page does it for two small models, one of clothes (Fashion-MNIST [@xiao2017fashion], averaged to 14×14 pixels), one of 16×16 colour patches of two photographs. It looks at what the axes change, asks whether the place of an axis on the noise scale predicts the *size* of what it changes, and compares axes with attributes that exist: kinds of clothes, and a few made-up ones for patches. It ends with a recipe for CelebA [@liu2015celeba] and CIFAR-10 [@krizhevsky2009cifar], tried on stand-ins.
 #
-# Both models are stored (`bench/natural.py`; one seed, minutes on one core); the pictures are decoded here.
+# Both models are stored (`bench/claims/natural.py`; one seed, minutes on one core); the pictures are decoded here.
 
 # %%
 #| hide
@@ -21,20 +21,21 @@ from scipy.stats import spearmanr
 from torch.nn.functional import avg_pool2d, interpolate
 
 from scoreae import data
-from scoreae.core import rng
-from scoreae.disentanglement import rotation_null, tad
-from scoreae.explore import plot_axes, plot_rows
-from scoreae.files import to_float
-from scoreae.sami import SAMI
-from scoreae.semantics import Axes, axes
-from scoreae.training import fit
-from scoreae.zoo import load
+from scoreae.core.checks import rng
+from scoreae.core.pages import paper
+from scoreae.images.files import to_float
+from scoreae.measures.disentanglement import rotation_null, tad
+from scoreae.models.sami import SAMI
+from scoreae.models.zoo import load
+from scoreae.use.guidance import Axes, axes
+from scoreae.use.pictures import plot_axes, plot_rows
+from scoreae.use.training import fit
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
-stored = {r["set"]: r for r in json.loads(Path("../docs/results/natural.json").read_text())["rows"]}
-models = {name: load(f"../weights/{name}-sami") for name in ("fashion", "patches")}
+paper()
+stored = {r["set"]: r for r in json.loads(Path("../../docs/results/natural.json").read_text())["rows"]}
+models = {name: load(f"../../weights/{name}-sami") for name in ("fashion", "patches")}
 images = {"fashion": to_float(torch.tensor(stored["fashion"]["show"], dtype=torch.uint8)),
           "patches": data.patches("test", size=16)[:16]}  # fmt: skip
 found = {name: Axes(r["table"], torch.tensor(r["u"]), torch.tensor(r["density"]), torch.tensor(r["cross"]))
@@ -43,7 +44,7 @@ found = {name: Axes(r["table"], torch.tensor(r["u"]), torch.tensor(r["density"])
 # %% [markdown]
 # ## Nats by noise level
 #
-# Each curve is an axis; its area is the energy of the guidance that it gives, which is nats as far as the guidance is exact. That is checked by the *gain*, what the guidance takes off the error on held-out images ([45_semantics](45_semantics.ipynb)).
+# Each curve is an axis; its area is the energy of the guidance that it gives, which is nats as far as the guidance is exact. That is checked by the *gain*, what the guidance takes off the error on held-out images ([Guidance in use](../use/43_guidance.ipynb)).
 
 # %%
 plot_axes(found["fashion"], top=6, title="Clothes: six of twelve axes")
@@ -53,7 +54,7 @@ plot_axes(found["patches"], top=6, title="Colour patches: six of twelve axes")
 
 
 # %% [markdown]
-# With an exact free denoiser a gain cannot be larger than the information in the code, and the information not larger than the rate. So compare them before reading anything into axes. The clothes' model, trained jointly, passes. The same training on the patches does not: its guidance gains eight times its rate. Most of that is no information. There *the two networks have shared the work*, as a free denoiser may ([31_why_sami_disentangles](31_why_sami_disentangles.ipynb)): the "guidance" corrects a denoiser that leaves errors to it, and axes push together (the cross term is nearly half of the energy). So the model of the patches below is trained pinned, its denoiser on its own score alone. Its gain is below its rate, and also below its energy, which exact guidance would not have. Axis by axis two of the clothes' twelve and three of the patches' have an area above their rate: what is drawn is energy, and nats only as far as all this holds.
+# With an exact free denoiser a gain cannot be larger than the information in the code, and the information not larger than the rate. So compare them before reading anything into axes. The clothes' model, trained jointly, passes. The same training on the patches does not: its guidance gains eight times its rate. Most of that is no information. There *the two networks have shared the work*, as a free denoiser may ([Why SAMI disentangles](61_why_sami_disentangles.ipynb)): the "guidance" corrects a denoiser that leaves errors to it, and axes push together (the cross term is nearly half of the energy). So the model of the patches below is trained pinned, its denoiser on its own score alone. Its gain is below its rate, and also below its energy, which exact guidance would not have. Axis by axis two of the clothes' twelve and three of the patches' have an area above their rate: what is drawn is energy, and nats only as far as all this holds.
 
 # %%
 def area(name, key): return sum(stored[name][key]) * float(found[name].u[1] - found[name].u[0])
@@ -132,11 +133,11 @@ assert rank["clothes"].statistic < -0.4
 # %% [markdown]
 # For clothes it does: the axes that are informed early change overall brightness and outline, the late ones details, and the rank correlation is clearly negative (twelve axes of one model). For patches the sign is the same, but twelve axes do not establish it. There the first axis is how bright a patch is, the second whether it is warm or cold, both without any label; the others change little.
 #
-# Both models began as principal components ([09_linear_codes](09_linear_codes.ipynb)), whose order by variance is an order by noise level.
+# Both models began as principal components ([Linear codes](../foundations/09_gaussians.ipynb)), whose order by variance is an order by noise level.
 #
 # ## Attributes that exist
 #
-# For clothes the classes give five attributes (footwear, upper body, trousers, dress, bag), and brightness a sixth. For patches four are made up and one is which photograph it is. ATTRS counts the attributes that some axis detects with an AUROC of 0.75 or more; TAD adds up by how much the best axis exceeds the second ([22_disentanglement](22_disentanglement.ipynb)). Beside it the same after random rotations of the code: what is above that, the axes owe to their directions.
+# For clothes the classes give five attributes (footwear, upper body, trousers, dress, bag), and brightness a sixth. For patches four are made up and one is which photograph it is. ATTRS counts the attributes that some axis detects with an AUROC of 0.75 or more; TAD adds up by how much the best axis exceeds the second ([Disentanglement](../measures/32_disentanglement.ipynb)). Beside it the same after random rotations of the code: what is above that, the axes owe to their directions.
 
 # %%
 table = []

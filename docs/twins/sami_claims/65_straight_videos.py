@@ -4,7 +4,7 @@
 # > Encoders that saw only still images, measured on clips that move, turn, shrink and fade: how far their codes bend, and what that has to do with what they know.
 
 # %% [markdown]
-# SAMI's authors report that its codes of videos are *straighter* than those of other encoders, although it was trained on still images only [@lyo2025sami]. Here the same question is asked of small encoders, all networks alike, with the same 16 numbers per image and the same stills: SAMI, an autoencoder, a VAE, a network with random weights, and PCA, beside the pixels themselves. Curvature is the turning angle of [24_straightness](24_straightness.ipynb): a line has 0°, a random walk 90°, unrelated frames 120°. The page first repeats the experiment in miniature, then shows the stored results of three seeds. Not all of the claim is found here, and the page says how far it is missed.
+# SAMI's authors report that its codes of videos are *straighter* than those of other encoders, although it was trained on still images only [@lyo2025sami]. Here the same question is asked of small encoders, all networks alike, with the same 16 numbers per image and the same stills: SAMI, an autoencoder, a VAE, a network with random weights, and PCA, beside the pixels themselves. Curvature is the turning angle of [Straightness](../measures/33_straightness.ipynb): a line has 0°, a random walk 90°, unrelated frames 120°. The page first repeats the experiment in miniature, then shows the stored results of three seeds. Not all of the claim is found here, and the page says how far it is missed.
 
 # %%
 #| hide
@@ -17,17 +17,18 @@ import torch
 from fastcore.test import test_close
 
 from scoreae import data
-from scoreae.baselines import PCA
-from scoreae.core import rng
-from scoreae.explore import plot_rows
-from scoreae.render import SHAPES, clips
-from scoreae.sami import SAMI
-from scoreae.straightness import curvature, linear_fade, shuffled
-from scoreae.training import fit
+from scoreae.core.checks import rng
+from scoreae.core.pages import paper
+from scoreae.images.rendered import SHAPES, clips
+from scoreae.measures.straightness import curvature, linear_fade, shuffled
+from scoreae.models.baselines import PCA
+from scoreae.models.sami import SAMI
+from scoreae.use.pictures import plot_rows
+from scoreae.use.training import fit
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 
 # %% [markdown]
 # ## Stills to learn from, clips to be judged by
@@ -99,10 +100,10 @@ assert table["SAMI"]["linear fade"] > 1
 # %% [markdown]
 # ## The stored run
 #
-# Three kinds of subject, 60 clips of each kind and motion, 500 steps of 32 images (`python bench/straight.py`, one core). Two settings of SAMI are the library's own: noise-blind, begun at random, and told the level, which begins as the linear code ([09_linear_codes](09_linear_codes.ipynb)). The told one is also begun at random, to tell the two apart. *Coarse* (one seed) is told, too, and is made to leave out detail: the bound's weights up to $\log\gamma=3$, $\beta=0.1$. Straightness must not be bought by ignorance, so `R2` says what a linear probe of the code knows about place, scale and opacity of held-out stills.
+# Three kinds of subject, 60 clips of each kind and motion, 500 steps of 32 images (`python -m bench.claims.straight`, one core). Two settings of SAMI are the library's own: noise-blind, begun at random, and told the level, which begins as the linear code ([Linear codes](../foundations/09_gaussians.ipynb)). The told one is also begun at random, to tell the two apart. *Coarse* (one seed) is told, too, and is made to leave out detail: the bound's weights up to $\log\gamma=3$, $\beta=0.1$. Straightness must not be bought by ignorance, so `R2` says what a linear probe of the code knows about place, scale and opacity of held-out stills.
 
 # %%
-stored = json.loads(Path("../docs/results/straight.json").read_text())
+stored = json.loads(Path("../../docs/results/straight.json").read_text())
 MODELS = ("pixels", "PCA", "AE", "VAE", "random encoder", "SAMI", "SAMI, told, begun at random", "SAMI, told level",
           "SAMI, coarse")  # fmt: skip
 KINDS = ("shapes", "digits", "clothes")

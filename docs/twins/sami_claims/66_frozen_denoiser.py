@@ -4,7 +4,7 @@
 # > A DDPM trained by diffusers, saved, loaded and never changed; an encoder that learns to guide it gives images codes.
 
 # %% [markdown]
-# A diffusion model has learned what images look like, but it has no code for an image. SAMI's decoder is a guided denoiser ([13_sami](13_sami.ipynb)), so a denoiser that exists can be kept as it is, and only an encoder is trained. This page does it from end to end with a model that is not ours: a small DDPM, trained on digits with diffusers' own classes, saved as a pipeline, loaded, frozen. First the steps, small enough to run here; then the stored results of a longer run.
+# A diffusion model has learned what images look like, but it has no code for an image. SAMI's decoder is a guided denoiser ([SAMI](../models/14_sami.ipynb)), so a denoiser that exists can be kept as it is, and only an encoder is trained. This page does it from end to end with a model that is not ours: a small DDPM, trained on digits with diffusers' own classes, saved as a pipeline, loaded, frozen. First the steps, small enough to run here; then the stored results of a longer run.
 
 # %%
 #| hide
@@ -21,16 +21,17 @@ from fastcore.test import expect_fail, test_close, test_eq
 from torch.nn.functional import mse_loss
 
 from scoreae import data
-from scoreae.core import rng
-from scoreae.semantics import watch
-from scoreae.foreign import from_diffusers
-from scoreae.sami import SAMI
-from scoreae.training import fit
-from scoreae.zoo import load
+from scoreae.core.checks import rng
+from scoreae.core.pages import paper
+from scoreae.models.pretrained import from_diffusers
+from scoreae.models.sami import SAMI
+from scoreae.models.zoo import load
+from scoreae.use.guidance import watch
+from scoreae.use.training import fit
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 disable_progress_bar()
 
 # %% [markdown]
@@ -60,7 +61,7 @@ sorted(p.name for p in Path(folder.name, "ddpm").iterdir())
 # %% [markdown]
 # ## Load, freeze, extract
 #
-# `from_diffusers` reads the folder: the network, what it predicts, and the table of noise levels, which becomes a path ([08_foreign](08_foreign.ipynb)). `regime="frozen"` trains the encoder alone. Its loss needs the denoiser's answer but no gradient through it, which makes a step cheaper than one of joint training. The encoder is told the noise level, and begins as the linear code of [09_linear_codes](09_linear_codes.ipynb).
+# `from_diffusers` reads the folder: the network, what it predicts, and the table of noise levels, which becomes a path ([Denoisers from elsewhere](../models/11_pretrained.ipynb)). `regime="frozen"` trains the encoder alone. Its loss needs the denoiser's answer but no gradient through it, which makes a step cheaper than one of joint training. The encoder is told the noise level, and begins as the linear code of [Linear codes](../foundations/09_gaussians.ipynb).
 
 # %%
 given = from_diffusers(f"{folder.name}/ddpm")
@@ -91,10 +92,10 @@ folder.cleanup()
 # %% [markdown]
 # ## A longer run
 #
-# `python bench/frozen.py` does the same with a larger DDPM, and extracts codes of eight numbers in a tenth of its steps. What a code knows is measured by a linear probe for the digit ([26_evaluation](26_evaluation.ipynb)) on held-out images; beside it a random encoder of the library, and PCA. One seed.
+# `python -m bench.claims.frozen` does the same with a larger DDPM, and extracts codes of eight numbers in a tenth of its steps. What a code knows is measured by a linear probe for the digit ([Evaluation](../measures/34_evaluation.ipynb)) on held-out images; beside it a random encoder of the library, and PCA. One seed.
 
 # %%
-stored = json.loads(Path("../bench/frozen.json").read_text())
+stored = json.loads(Path("../../bench/claims/frozen.json").read_text())
 rows = {r["code"]: r for r in stored["rows"]}
 assert all(r["steps"] <= 0.1 * stored["DDPM"]["steps"] for r in rows.values())
 names = list(rows)
@@ -122,7 +123,7 @@ ax.legend()
 [{k: r[k] for k in ("code", "accuracy (%)", "stderr", "steps", "CPU seconds")} for r in stored["rows"]]
 
 # %% [markdown]
-# What it says. *Begun linear*, the guidance takes 3.7 nats off the error before any training, and is far from exact: its energy is 12.9, for the DDPM's digits are not Gaussian. After 200 steps it takes off 11.5 nats, with an energy of 11.4, as exact guidance would ([45_semantics](45_semantics.ipynb)). Encoders begun at random, told the level or not, gain nothing in that time: their first guidance does harm (below, for the smaller DDPM of this page), which the training has to take away before anything else, and they end in silence.
+# What it says. *Begun linear*, the guidance takes 3.7 nats off the error before any training, and is far from exact: its energy is 12.9, for the DDPM's digits are not Gaussian. After 200 steps it takes off 11.5 nats, with an energy of 11.4, as exact guidance would ([Guidance in use](../use/43_guidance.ipynb)). Encoders begun at random, told the level or not, gain nothing in that time: their first guidance does harm (below, for the smaller DDPM of this page), which the training has to take away before anything else, and they end in silence.
 #
 # The linear probe of the trained code is as good as PCA's, and not distinguishable from that of the code before training (89.2, which *is* PCA's): a linear probe does not see what the code gains in nats. The noise-blind code is below it by more than its error. High noise with a larger $\beta$ takes away the finer half of the gain, and adds nothing at coarse levels.
 

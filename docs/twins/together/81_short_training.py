@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Own images
+# # How far a short training gets
 #
 # > From a folder of mixed files to a slider, by the commands alone: what a first run gives, and what it does not.
 
@@ -25,14 +25,15 @@ from fastcore.test import test_eq
 from PIL import Image
 
 import scoreae as sa
-from scoreae.cli import main
-from scoreae.evaluation import markdown_table
-from scoreae.explore import plot_rows
-from scoreae.explorers import plot_axis, slide_axis
+from scoreae.commands.command_line import main
+from scoreae.core.pages import markdown_table
+from scoreae.core.pages import paper
+from scoreae.use.pictures import plot_rows
+from scoreae.use.sliders import plot_axis, slide_axis
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 comm.create_comm = comm.DummyComm  # sliders of this page are not sent to a browser
 
 # %% [markdown]
@@ -68,7 +69,7 @@ sorted({p.suffix for p in (here / "photos").rglob("*.*")}), len([*(here / "photo
 # %%
 train = "train photos --model ae --z-dim 6 --steps 300 --lr 0.003 --width 8 --size 16"
 train += " --batch-size 32 --every 100 --out run"
-words = [sys.executable, "-m", "scoreae.cli", *train.replace("photos", str(here / "photos")).split()[:-1]]
+words = [sys.executable, "-m", "scoreae", *train.replace("photos", str(here / "photos")).split()[:-1]]
 with subprocess.Popen([*words, str(here / "run"), "--no-progress"], stdout=subprocess.DEVNULL) as process:
     while process.poll() is None and not list((here / "run").glob("state-*")): pass
     process.kill()
@@ -116,12 +117,12 @@ plot_axis(model, x, image=1)
 # %% [markdown]
 # ## A longer run
 #
-# Stored results of `bench/own_images.py`, which does all of the above by the commands: 3000 files of up to 48 pixels from the left 70 % of each photograph; codes of 32 numbers, networks of width 16, batches of 32, one thread, one seed. Each training was killed once and resumed. Images were brought to 32 × 32 pixels, as the command chose, and to 16 × 16, as it was told. The SAMI without `--model` is told the noise level; `--model sami` is noise-blind.
+# Stored results of `bench/claims/own_images.py`, which does all of the above by the commands: 3000 files of up to 48 pixels from the left 70 % of each photograph; codes of 32 numbers, networks of width 16, batches of 32, one thread, one seed. Each training was killed once and resumed. Images were brought to 32 × 32 pixels, as the command chose, and to 16 × 16, as it was told. The SAMI without `--model` is told the noise level; `--model sami` is noise-blind.
 #
 # Six rows: pictures that no training saw, from the right 15 %; one image per code; a draw of what the code leaves open; a line between two files; two pictures made less and more red (amounts from −2 to 2); samples.
 
 # %%
-stored = next(p for p in (Path("docs/results"), Path("../docs/results")) if p.exists())
+stored = next(p for p in (Path("docs/results"), Path("../../docs/results")) if p.exists())
 found = json.loads((stored / "own-images.json").read_text())
 NAMES = ("image", "point", "sample", "line", "red, two images", "drawn")
 
@@ -174,7 +175,7 @@ room.cleanup()
 #
 # **The SAMI that is told the level** learns one too. At 16 × 16, after 40 seconds of training, its draws and points are within 0.007 of pictures that it never saw (the mean image: 0.11), and an edit moves half of what is promised. At 32 × 32 it loses a good part of what it began with: its draws are at 0.035 and its points at 0.058, where the components that it begins with leave 0.005. The figure below shows when: in the first hundred steps, while the free denoiser knows little and guidance does its work, the rate of the loss runs up to 700 nats; what comes back is not the old code. DBAE is better there, in ten times the seconds.
 #
-# **The noise-blind SAMI does not**, at 16 × 16 in this time: it draws patches, but a code says hardly anything about which, and what its directions promise is meaningless. [50_beginnings](50_beginnings.ipynb) says why, and where it does better. The training itself shows it: by the free and the guided error, and the rate of its loss (against a standard normal; the table's is against the fitted prior).
+# **The noise-blind SAMI does not**, at 16 × 16 in this time: it draws patches, but a code says hardly anything about which, and what its directions promise is meaningless. [Beginnings](../sami_claims/60_beginnings.ipynb) says why, and where it does better. The training itself shows it: by the free and the guided error, and the rate of its loss (against a standard normal; the table's is against the fitted prior).
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(7, 2.6))
@@ -195,4 +196,4 @@ assert found["rows"]["sami-told-level"]["losses"][0]["rate"] > 700;
 # ## What can go wrong
 #
 # * **Neighbouring patches.** The held-out tenth of the run's report overlaps with what was trained on, since the patches do. The pictures above come from another part of the photographs, and their errors are what counts.
-# * **Reading one short run as a verdict on a model.** One seed, minutes on one thread. [33_head_to_head](33_head_to_head.ipynb) compares models.
+# * **Reading one short run as a verdict on a model.** One seed, minutes on one thread. [The contest](../commands/51_contest.ipynb) compares models.

@@ -4,10 +4,10 @@
 # > A folder that holds a training: what it is, how far it got, and a lock; written so that no crash can spoil it.
 
 # %% [markdown]
-# Long trainings are interrupted: a power cut, a full disk, a job that is sent away for a more important one. What is on the disk then has to be enough to go on *as if nothing had happened*. This page builds the folder for that. It knows nothing of training; it keeps named tensors and a few numbers, by the step at which they were saved. We show that a damaged or half-written state is never taken for a good one, that a second process is kept out, that a folder of another training is not continued by mistake, and that a full disk costs no state that was there. [25_training](25_training.ipynb) uses it for trainings that go on bit for bit.
+# Long trainings are interrupted: a power cut, a full disk, a job that is sent away for a more important one. What is on the disk then has to be enough to go on *as if nothing had happened*. This page builds the folder for that. It knows nothing of training; it keeps named tensors and a few numbers, by the step at which they were saved. We show that a damaged or half-written state is never taken for a good one, that a second process is kept out, that a folder of another training is not continued by mistake, and that a full disk costs no state that was there. [Training](41_training.ipynb) uses it for trainings that go on bit for bit.
 
 # %%
-#| default_exp runs
+#| default_exp use.runs
 
 # %%
 #| exports
@@ -21,8 +21,8 @@ from pathlib import Path
 from safetensors import torch as safetensors
 from torch import Tensor
 
-from scoreae.autoencoder import write_atomic
-from scoreae.core import require, require_int
+from scoreae.core.checks import require, require_int
+from scoreae.models.contract import write_atomic
 
 # %%
 #| hide

@@ -7,7 +7,7 @@
 # All models give a loss, so all are trained by one function, `fit`. The loop is short on purpose. What makes short trainings work is around it: an exponential average of the weights, a learning rate that falls to zero by the end of the *budget* (a number of steps or of minutes), and clipped gradients. This page shows that a training repeats bit for bit, also when it is interrupted and resumed, keeps its budget, and leaves a usable model when it diverges.
 
 # %%
-#| default_exp training
+#| default_exp use.training
 
 # %%
 #| exports
@@ -28,10 +28,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from scoreae.autoencoder import Autoencoder
-from scoreae.core import require, require_choice, require_int, require_number, rng
-from scoreae.feeds import Batches, Feed
-from scoreae.runs import RunFolder, last_state, save_state
+from scoreae.core.checks import require, require_choice, require_int, require_number, rng
+from scoreae.images.feeding import Batches, Feed
+from scoreae.models.contract import Autoencoder
+from scoreae.use.runs import RunFolder, last_state, save_state
 
 # %%
 #| hide
@@ -41,14 +41,15 @@ import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_close, test_eq
 
 from scoreae import data
-from scoreae.baselines import AE, PCA
-from scoreae.dbae import DBAE
-from scoreae.sami import SAMI
-from scoreae.zoo import load
+from scoreae.core.pages import paper
+from scoreae.models.baselines import AE, PCA
+from scoreae.models.dbae import DBAE
+from scoreae.models.sami import SAMI
+from scoreae.models.zoo import load
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 
 
 # %% [markdown]
@@ -58,7 +59,7 @@ plt.style.use("scoreae.paper")
 #
 # $$\bar w_n=d_n\,\bar w_{n-1}+(1-d_n)\,w_n,\qquad d_n=\min\Big(d,\ \frac{1+n}{10+n}\Big).$$ {#eq-train-ema}
 #
-# The decay grows with $n$, so that a short run does not remember its start. Once $d_n=d$, the weight $w_{n-j}$ counts $(1-d)\,d^j$, and the average is $\sum_j j\,(1-d)\,d^j=d/(1-d)$ steps behind. Buffers are averaged too: the preconditioning moments of [11_autoencoder](11_autoencoder.ipynb) belong to the averaged weights.
+# The decay grows with $n$, so that a short run does not remember its start. Once $d_n=d$, the weight $w_{n-j}$ counts $(1-d)\,d^j$, and the average is $\sum_j j\,(1-d)\,d^j=d/(1-d)$ steps behind. Buffers are averaged too: the preconditioning moments of [The contract](../models/13_contract.ipynb) belong to the averaged weights.
 
 # %%
 #| exports
@@ -105,7 +106,7 @@ with expect_fail(ValueError, contains="ema: expected a number in [0, 1), got 1.0
 # %% [markdown]
 # ## The learning rate
 #
-# [42_feeds](42_feeds.ipynb) gives the batches. The budget is a number of steps or of minutes. How much of it is spent, from 0 to 1, sets the learning rate: a short linear warm-up, then a cosine to zero.
+# [Feeding](../images/23_feeding.ipynb) gives the batches. The budget is a number of steps or of minutes. How much of it is spent, from 0 to 1, sets the learning rate: a short linear warm-up, then a cosine to zero.
 
 # %%
 #| exports
@@ -167,7 +168,7 @@ class _Processes:
 # %% [markdown]
 # ## Half the bits
 #
-# Networks may run in bfloat16 where the machine is faster in it, and may be compiled. Both are done to the large networks only: the estimator of $x_0$ and the decoder of the endpoint. The encoder stays in float32 and as it is, because SAMI differentiates it twice ([13_sami](13_sami.ipynb)), and so do weights, optimiser, path and loss.
+# Networks may run in bfloat16 where the machine is faster in it, and may be compiled. Both are done to the large networks only: the estimator of $x_0$ and the decoder of the endpoint. The encoder stays in float32 and as it is, because SAMI differentiates it twice ([SAMI](../models/14_sami.ipynb)), and so do weights, optimiser, path and loss.
 
 # %%
 #| exports
@@ -310,7 +311,7 @@ def log(self: _Run) -> None:
 # %% [markdown]
 # ## To be taken up again
 #
-# All that a training is at a step: weights, their average, the optimiser's moments, the random generators, the place in the order of the images, the losses so far. [40_runs](40_runs.ipynb) keeps it safe. `restore` is the inverse, down to the bit.
+# All that a training is at a step: weights, their average, the optimiser's moments, the random generators, the place in the order of the images, the losses so far. [Runs](40_runs.ipynb) keeps it safe. `restore` is the inverse, down to the bit.
 
 # %%
 #| exports

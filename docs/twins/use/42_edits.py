@@ -7,7 +7,7 @@
 # A code is useful if one can *do* something to an image by moving it. This page finds the direction of an attribute, moves along it, and separates two things that are easily mixed up: what the new code says, and what the old start of the walk remembers. It works for every model of the contract. Each edit is first checked where its effect is known exactly, then shown on digits.
 
 # %%
-#| default_exp edits
+#| default_exp use.edits
 
 # %%
 #| exports
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scoreae import samplers
-from scoreae.autoencoder import Autoencoder
-from scoreae.core import check_images, require, require_int, require_number
-from scoreae.paths import Pinned
+from scoreae.core.checks import check_images, require, require_int, require_number
+from scoreae.foundations import samplers
+from scoreae.foundations.paths import Pinned
+from scoreae.models.contract import Autoencoder
 
 # %%
 #| hide
@@ -31,14 +31,15 @@ import numpy as np
 from fastcore.test import expect_fail, test_close
 from sklearn.datasets import load_digits
 
-from scoreae.baselines import PCA
-from scoreae.oracle import GaussianWorld
-from scoreae.paths import VPCosine, VPLinear
-from scoreae.zoo import load
+from scoreae.core.pages import paper
+from scoreae.foundations.paths import VPCosine, VPLinear
+from scoreae.foundations.worlds import GaussianWorld
+from scoreae.models.baselines import PCA
+from scoreae.models.zoo import load
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
 g = torch.Generator().manual_seed(0)
 images = torch.tensor(load_digits().images / 8 - 1, dtype=torch.float32)[:, None]
@@ -174,7 +175,7 @@ test_close((along[1] - along[0]).norm(), 4 * pca.prior.std[2], eps=1e-3)  # its 
 {"asked": wanted[:, 0].numpy().round(4).tolist(), "got": changed.mean(1).numpy().round(4).tolist()}
 
 # %% [markdown]
-# **The Gaussian world, as a bridge.** The exact denoiser of [02_oracle](02_oracle.ipynb) depends on the code, and takes the endpoint off. So *with an exact denoiser it does not matter whether the start is held*: a point is $\mathbb E[x_0|z]$ for the new code either way. Whatever difference a trained model shows is in its network.
+# **The Gaussian world, as a bridge.** The exact denoiser of [Worlds in closed form](../foundations/03_worlds.ipynb) depends on the code, and takes the endpoint off. So *with an exact denoiser it does not matter whether the start is held*: a point is $\mathbb E[x_0|z]$ for the new code either way. Whatever difference a trained model shows is in its network.
 #
 # **And as a diffusion.** The probability-flow ODE of a Gaussian is affine, and known: it stretches each axis of $y-\mathbb E[x_0|z]$ by $\sqrt{\ell+1/\gamma}$, with $\ell$ the variance of $x_0$ given $z$ along it. The start that `invert` finds must be what it says, and walking back with the old code returns the image.
 
@@ -258,7 +259,7 @@ test_close(straight.flatten(1), torch.lerp(m[:1], m[1:2], f64(0, 0.5, 1)[:, None
 # %% [markdown]
 # ## On digits
 #
-# A small DBAE and a DiffAE with twelve axes, trained by `bench/digits_weights.py`. The attribute is the *slant* of a digit, which can be measured on any picture: with $p$ the brightness as weights, the covariance of columns and rows over the variance of the rows. So one can ask for a change and see what one gets.
+# A small DBAE and a DiffAE with twelve axes, trained by `bench/claims/digits_weights.py`. The attribute is the *slant* of a digit, which can be measured on any picture: with $p$ the brightness as weights, the covariance of columns and rows over the variance of the rows. So one can ask for a change and see what one gets.
 
 # %%
 def slant(pictures):
@@ -274,7 +275,7 @@ shear = torch.zeros(1, 8, 8)
 for i in range(8): shear[0, i, 6 - round(0.5 * i)] = 2.0
 test_close(slant(shear - 1), 0.5, eps=0.05)
 
-weights = next(p for p in (Path("weights"), Path("../weights")) if p.exists())
+weights = next(p for p in (Path("weights"), Path("../../weights")) if p.exists())
 dbae, diffae = load(weights / "digits-dbae"), load(weights / "digits-diffae")
 train, test = images[:1200], images[1400:1440]
 amounts, curves = np.linspace(-3, 3, 7), {}

@@ -1,13 +1,13 @@
 # %% [markdown]
-# # Using a guided model
+# # Guidance in use
 #
 # > Six ways to sample from SAMI, which axes of its code carry how many nats at which noise level, and whether its guidance can be trusted.
 
 # %% [markdown]
-# [13_sami](13_sami.ipynb) trains an encoder that guides a denoiser. The guidance is a vector field with one part per axis of the code, so more can be done with it than decoding: guide by one axis only, switch an image's content in mid-course, or measure without any labels what each axis says, and at which noise level it says it. This page derives these tools and checks them where the answers are known, in the Gaussian world of [02_oracle](02_oracle.ipynb).
+# [SAMI](../models/14_sami.ipynb) trains an encoder that guides a denoiser. The guidance is a vector field with one part per axis of the code, so more can be done with it than decoding: guide by one axis only, switch an image's content in mid-course, or measure without any labels what each axis says, and at which noise level it says it. This page derives these tools and checks them where the answers are known, in the Gaussian world of [Worlds in closed form](../foundations/03_worlds.ipynb).
 
 # %%
-#| default_exp semantics
+#| default_exp use.guidance
 
 # %%
 #| exports
@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from scoreae.autoencoder import Autoencoder
-from scoreae.core import bcast, check_images, randn_like, require, require_choice, require_int, require_number, rng
-from scoreae.core import sqnorm
-from scoreae.priors import kl_per_axis
-from scoreae.sami import SAMI
-from scoreae.samplers import sample, time_grid, trajectory
+from scoreae.core.checks import bcast, check_images, randn_like, require, require_choice, require_int
+from scoreae.core.checks import require_number, rng, sqnorm
+from scoreae.foundations.samplers import sample, time_grid, trajectory
+from scoreae.models.contract import Autoencoder
+from scoreae.models.priors import kl_per_axis
+from scoreae.models.sami import SAMI
 
 # %%
 #| hide
@@ -32,13 +32,14 @@ import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_close, test_eq
 
 from scoreae import data
-from scoreae.oracle import GaussianWorld, denoiser
-from scoreae.paths import VPCosine
-from scoreae.training import fit
+from scoreae.core.pages import paper
+from scoreae.foundations.paths import VPCosine
+from scoreae.foundations.worlds import GaussianWorld, denoiser
+from scoreae.use.training import fit
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
 g = torch.Generator().manual_seed(0)
 
@@ -46,7 +47,7 @@ g = torch.Generator().manual_seed(0)
 # %% [markdown]
 # ## Six ways to sample
 #
-# Sampling needs an estimate $\hat x_0(x_t,t)$ and a start. SAMI offers several of both, and all of them walk with the one sampler of [06_samplers](06_samplers.ipynb), in tens of steps.
+# Sampling needs an estimate $\hat x_0(x_t,t)$ and a start. SAMI offers several of both, and all of them walk with the one sampler of [Samplers](../foundations/08_samplers.ipynb), in tens of steps.
 #
 # | way | estimate | start | call |
 # |---|---|---|---|
@@ -112,7 +113,7 @@ def switch(model: SAMI, x: Tensor, z: Tensor, level: float, steps: int = 25, eta
 
 
 # %% [markdown]
-# The Gaussian world as a SAMI: an encoder that answers the exact $q(z|x_t)$, which is diagonal at every noise level if each axis reads one principal component ([31_why_sami_disentangles](31_why_sami_disentangles.ipynb)), and the exact denoiser. Three components have the standard deviations 0.3, 0.15 and 0.05; two axes read the first two, with posterior variance 0.2 and 0.05.
+# The Gaussian world as a SAMI: an encoder that answers the exact $q(z|x_t)$, which is diagonal at every noise level if each axis reads one principal component ([Why SAMI disentangles](../sami_claims/61_why_sami_disentangles.ipynb)), and the exact denoiser. Three components have the standard deviations 0.3, 0.15 and 0.05; two axes read the first two, with posterior variance 0.2 and 0.05.
 
 # %%
 scales, s = f64(0.3, 0.15, 0.05), f64(0.2, 0.05)
@@ -174,7 +175,7 @@ with expect_fail(ValueError, contains="axes: expected axes of a code of 2"): dec
 # %% [markdown]
 # ## Nats per axis and noise level
 #
-# The information in the code is an area ([07_gaps](07_gaps.ipynb)): along the path it arrives at the rate $\tfrac12c^2\,\mathbb E\|G_t\|^2$ per unit of $u=\log\gamma$. The guidance is a sum over axes, $G_t=\sum_jG_j$, so
+# The information in the code is an area ([Gaps](../foundations/07_gaps.ipynb)): along the path it arrives at the rate $\tfrac12c^2\,\mathbb E\|G_t\|^2$ per unit of $u=\log\gamma$. The guidance is a sum over axes, $G_t=\sum_jG_j$, so
 #
 # $$\tfrac12c^2\,\mathbb E\|G_t\|^2=\sum_j\underbrace{\tfrac12c^2\,\mathbb E\|G_j\|^2}_{\text{axis }j}+\underbrace{\tfrac12c^2\sum_{i\ne j}\mathbb E\,G_i\cdot G_j}_{\text{cross term}}.$$ {#eq-axes}
 #
@@ -287,7 +288,7 @@ ax.legend();
 # %% [markdown]
 # ## Can the guidance be trusted?
 #
-# The exact guidance lowers the error by exactly its energy, $\mathbb E\|\varepsilon-\hat\varepsilon_{\mathrm{free}}\|^2-\mathbb E\|\varepsilon-\hat\varepsilon\|^2=c^2\,\mathbb E\|G\|^2$ (orthogonality, [07_gaps](07_gaps.ipynb)). A wrong guidance gains less than the exact one, and its *gain* and energy differ, but for chance. And it has a mean: $\mathbb E[G|x_t]=0$ exactly for the exact guidance, whereas a free denoiser absorbs the mean of a wrong one ([31_why_sami_disentangles](31_why_sami_disentangles.ipynb)). The law of $z$ given $x_t$ is not known, but a mean that vanishes at every $x_t$ is uncorrelated with every function of $x_t$. We take two functions, $x_t$ itself and the free estimate of the noise, and regress $cG$ on them. The share of its energy that they explain, `pin`, is a lower bound on $\mathbb E\|\mathbb E[G|x_t]\|^2/\mathbb E\|G\|^2$, zero for the exact guidance. That it is zero proves nothing; that it is not, does.
+# The exact guidance lowers the error by exactly its energy, $\mathbb E\|\varepsilon-\hat\varepsilon_{\mathrm{free}}\|^2-\mathbb E\|\varepsilon-\hat\varepsilon\|^2=c^2\,\mathbb E\|G\|^2$ (orthogonality, [Gaps](../foundations/07_gaps.ipynb)). A wrong guidance gains less than the exact one, and its *gain* and energy differ, but for chance. And it has a mean: $\mathbb E[G|x_t]=0$ exactly for the exact guidance, whereas a free denoiser absorbs the mean of a wrong one ([Why SAMI disentangles](../sami_claims/61_why_sami_disentangles.ipynb)). The law of $z$ given $x_t$ is not known, but a mean that vanishes at every $x_t$ is uncorrelated with every function of $x_t$. We take two functions, $x_t$ itself and the free estimate of the noise, and regress $cG$ on them. The share of its energy that they explain, `pin`, is a lower bound on $\mathbb E\|\mathbb E[G|x_t]\|^2/\mathbb E\|G\|^2$, zero for the exact guidance. That it is zero proves nothing; that it is not, does.
 
 # %%
 #| exports
@@ -344,7 +345,7 @@ total
 # %% [markdown]
 # ## On digits
 #
-# A small SAMI, told the noise level, after 250 steps on 8×8 digits. ([46_natural_images](46_natural_images.ipynb) does the same for clothes and photographs.)
+# A small SAMI, told the noise level, after 250 steps on 8×8 digits. ([Natural images](../sami_claims/64_natural_images.ipynb) does the same for clothes and photographs.)
 
 # %%
 digits = data.digits()

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Looking
+# # Pictures
 #
 # > Rows of images, losses, traversals, and a report in one file that opens anywhere.
 
@@ -7,7 +7,7 @@
 # Numbers choose between models; pictures tell whether the numbers mean anything. This page draws the few figures that every model gets, and binds them into a self-contained HTML report. It checks that a traversal finds the axes that are known to matter, and that the report asks nothing of the network. Each function takes what it draws as arguments and returns a matplotlib figure; nothing here trains or computes in secret.
 
 # %%
-#| default_exp explore
+#| default_exp use.pictures
 
 # %%
 #| exports
@@ -25,26 +25,26 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from torch import Tensor
 
-from scoreae.autoencoder import Autoencoder, write_atomic
-from scoreae.core import check_images, require, require_int, require_number
-from scoreae.semantics import Axes
-from scoreae.evaluation import columns
-from scoreae.training import Fit
+from scoreae.core.checks import check_images, require, require_int, require_number
+from scoreae.core.pages import columns
+from scoreae.models.contract import Autoencoder, write_atomic
+from scoreae.use.guidance import Axes
+from scoreae.use.training import Fit
 
 # %%
 #| hide
 import tempfile
 
-import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_close, test_eq
 
 from scoreae import data
-from scoreae.baselines import PCA
-from scoreae.training import fit
+from scoreae.core.pages import paper
+from scoreae.models.baselines import PCA
+from scoreae.use.training import fit
 
 # %%
 #| hide
-plt.style.use("scoreae.paper")
+paper()
 
 
 # %% [markdown]
@@ -55,7 +55,9 @@ plt.style.use("scoreae.paper")
 class Plot(Figure):
     "A matplotlib figure that shows itself in a notebook, whatever the backend."
 
-    def _repr_png_(self) -> bytes: return self.png(100)
+    def _repr_png_(self) -> tuple[bytes, dict]:
+        width, height = (round(100 * side) for side in self.get_size_inches())
+        return self.png(200), {"width": width, "height": height}  # the size on the page: two pixels for each of it
 
     def png(self, dpi: int) -> bytes:
         buffer = io.BytesIO()
@@ -132,7 +134,7 @@ plot_rows(traverse(model, x_test[3]), "PCA: the three axes that change a digit m
 
 
 # %% [markdown]
-# SAMI's axes say more about themselves: how many nats each carries at which noise level ([45_semantics](45_semantics.ipynb)). `plot_axes` draws the highest ranked of them, and the cross term between axes, which should be small.
+# SAMI's axes say more about themselves: how many nats each carries at which noise level ([Guidance in use](43_guidance.ipynb)). `plot_axes` draws the highest ranked of them, and the cross term between axes, which should be small.
 
 # %%
 #| exports

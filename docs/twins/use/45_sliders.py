@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Explorers
+# # Sliders
 #
 # > Sliders for a trained model: walk along an axis, between two images, along an attribute, and through the sampler's steps.
 
@@ -7,7 +7,7 @@
 # A figure shows a few positions; a slider shows all of them. This page has four figures and, for each, a slider with the same arguments. The slider adds nothing: it calls its figure with one position instead of several, and shows what comes back. So what is seen in a notebook can be repeated in a script. We show that each figure contains what it should where that is known exactly, and drive the sliders without a browser, to see that they show what the figures show.
 
 # %%
-#| default_exp explorers
+#| default_exp use.sliders
 
 # %%
 #| exports
@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from scoreae import samplers
-from scoreae.autoencoder import Autoencoder
-from scoreae.core import check_images, require, require_choice, require_int, require_number, rng
-from scoreae.edits import Direction, axis_direction, edit
-from scoreae.explore import Plot, picture
+from scoreae.core.checks import check_images, require, require_choice, require_int, require_number, rng
+from scoreae.foundations import samplers
+from scoreae.models.contract import Autoencoder
+from scoreae.use.edits import Direction, axis_direction, edit
+from scoreae.use.pictures import Plot, picture
 
 # %%
 #| hide
@@ -32,10 +32,10 @@ import numpy as np
 from fastcore.test import expect_fail, test_close, test_eq
 
 from scoreae import data
-from scoreae.baselines import PCA
-from scoreae.edits import fit_direction
-from scoreae.training import fit
-from scoreae.zoo import load
+from scoreae.models.baselines import PCA
+from scoreae.models.zoo import load
+from scoreae.use.edits import fit_direction
+from scoreae.use.training import fit
 
 # %%
 #| hide
@@ -80,7 +80,7 @@ def _several(value, name: str, low: float = -1e6, high: float = 1e6) -> list[flo
 # %% [markdown]
 # ## Four figures
 #
-# Along an attribute: the image, and its code moved by several amounts, in standard deviations of the codes ([16_edits](16_edits.ipynb)). An axis of the code is an attribute too.
+# Along an attribute: the image, and its code moved by several amounts, in standard deviations of the codes ([Edits](42_edits.ipynb)). An axis of the code is an attribute too.
 
 # %%
 #| exports
@@ -165,7 +165,7 @@ plot_axis(pca, x, 4, 2)
 # The walk ends where `decode` ends, and where it is at the start is known too: at the endpoint of a bridge, which is decoded from the code.
 
 # %%
-weights = next(p for p in (Path("weights"), Path("../weights")) if p.exists())
+weights = next(p for p in (Path("weights"), Path("../../weights")) if p.exists())
 dbae, digits = load(weights / "digits-dbae"), data.digits("test")
 fig = plot_walk(dbae, digits, 3)
 pictures, z = shown(fig), dbae.encode(digits[3:4])

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Fitting in
+# # Elsewhere
 #
 # > A trained model as a transformer of scikit-learn, a repository of the Hugging Face hub, an exported graph, and a pipeline of diffusers.
 
@@ -7,7 +7,7 @@
 # A code is only useful where the rest of your work happens. This page gives a trained model four faces that others know: scikit-learn's transformer, the hub's `push_to_hub` and `from_pretrained`, a graph of `torch.export` or ONNX that runs without this library, and a pipeline folder of diffusers. Each is a thin shell over what the model does already, and each is checked against that.
 
 # %%
-#| default_exp interop
+#| default_exp use.elsewhere
 
 # %%
 #| exports
@@ -23,15 +23,15 @@ import torch
 from safetensors import torch as safetensors
 from torch import Tensor, nn
 
-from scoreae.autoencoder import Autoencoder, write_atomic
-from scoreae.core import require, require_int
-from scoreae.files import staged
-from scoreae.foreign import PREDICTIONS, Timed
-from scoreae.nets import UNet
-from scoreae.paths import Coefs
-from scoreae.sami import SAMI
-from scoreae.scores import Denoiser, scalings
-from scoreae.zoo import load
+from scoreae.core.checks import require, require_int
+from scoreae.foundations.paths import Coefs
+from scoreae.foundations.scores import Denoiser, scalings
+from scoreae.images.files import staged
+from scoreae.models.contract import Autoencoder, write_atomic
+from scoreae.models.networks import UNet
+from scoreae.models.pretrained import PREDICTIONS, Timed
+from scoreae.models.sami import SAMI
+from scoreae.models.zoo import load
 
 # %%
 #| hide
@@ -53,10 +53,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from scoreae import data
-from scoreae.baselines import AE
-from scoreae.core import rng
-from scoreae.foreign import from_diffusers
-from scoreae.training import fit
+from scoreae.core.checks import rng
+from scoreae.models.baselines import AE
+from scoreae.models.pretrained import from_diffusers
+from scoreae.use.training import fit
 
 # %%
 #| hide
@@ -233,10 +233,10 @@ graph(x_test[:2]).shape
 #
 # A SAMI contains an unconditional denoiser, which is a model of images of its own. diffusers keeps such a model as a folder with a network that predicts the noise at timesteps $i=0,\dots,N-1$, and a scheduler with a table of noise levels. Two cases:
 #
-# * **The network is diffusers' own**, because the model was built on one (`sa.SAMI(..., denoiser=sa.from_diffusers(unet, scheduler))`, [08_foreign](08_foreign.ipynb)). It is put back with the table that it came with, and diffusers reads the folder as any other.
+# * **The network is diffusers' own**, because the model was built on one (`sa.SAMI(..., denoiser=sa.from_diffusers(unet, scheduler))`, [Denoisers from elsewhere](../models/11_pretrained.ipynb)). It is put back with the table that it came with, and diffusers reads the folder as any other.
 # * **The network is ours.** diffusers does not have its class, so the folder brings it: a file with the source of the network and nothing of this library. diffusers runs such code only if it is told to, with `trust_remote_code=True`.
 #
-# In the second case the table is the model's path at the times $(i+1)T/N$, and the prediction follows from the parametrisation of [03_scores](03_scores.ipynb). With $\hat x_0=s\,x_t+o\,F(n\,x_t,\log\gamma)$ for the network $F$, and $x_t=b\,x_0+c\,\varepsilon$,
+# In the second case the table is the model's path at the times $(i+1)T/N$, and the prediction follows from the parametrisation of [Scores](../foundations/04_scores.ipynb). With $\hat x_0=s\,x_t+o\,F(n\,x_t,\log\gamma)$ for the network $F$, and $x_t=b\,x_0+c\,\varepsilon$,
 #
 # $$\hat\varepsilon=\frac{x_t-b\,\hat x_0}{c}=\frac{1-b\,s}{c}\,x_t-\frac{b\,o}{c}\,F(n\,x_t,\log\gamma).$$ {#eq-interop-eps}
 #
@@ -284,10 +284,12 @@ class NoiseUNet(ModelMixin, ConfigMixin):
 
 def _component() -> str:
     "The source of the component: `COMPONENT` with that of our U-Net."
-    from scoreae import nets
+    from scoreae.core import checks
+    from scoreae.models import networks
 
-    parts = (nets.LevelEmbedding, nets._norm, nets._conv, nets._zero, nets.ResBlock, nets.resolutions)
-    return COMPONENT.replace("SOURCE", "\n\n".join(map(inspect.getsource, (*parts, nets.check_shape, nets.UNet))))
+    blocks = (networks.LevelEmbedding, networks._norm, networks._conv, networks._zero, networks.ResBlock)
+    parts = (*blocks, networks.resolutions, checks.check_shape, networks.UNet)
+    return COMPONENT.replace("SOURCE", "\n\n".join(map(inspect.getsource, parts)))
 
 
 def _noise_table(D: Denoiser, alpha_bar: Tensor) -> Tensor:
@@ -337,7 +339,7 @@ def to_diffusers(model: Autoencoder, folder: str | os.PathLike, timesteps: int =
 
 
 # %% [markdown]
-# Both are read back by diffusers. Our own: what the component predicts is, by @eq-interop-eps, the denoiser's answer; and [08_foreign](08_foreign.ipynb) turns the pipeline into a denoiser again, which must be the one that went in. diffusers' own sampler draws from it.
+# Both are read back by diffusers. Our own: what the component predicts is, by @eq-interop-eps, the denoiser's answer; and [Denoisers from elsewhere](../models/11_pretrained.ipynb) turns the pipeline into a denoiser again, which must be the one that went in. diffusers' own sampler draws from it.
 
 # %%
 with torch.no_grad():
