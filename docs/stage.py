@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from itertools import takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,11 +29,13 @@ PICTURES = {"image/svg+xml": "svg", "image/png": "png"}
 
 def directives(source: str) -> tuple[dict[str, str], str]:
     "The leading `#|` lines of a code cell as a dictionary, and the code below them."
-    lines, found = source.splitlines(), {}
-    while lines and lines[0].startswith("#|"):
-        key, _, value = lines.pop(0)[2:].strip().partition(":")
-        found[key.strip()] = value.strip().strip('"')
-    return found, "\n".join(lines)
+    import yaml
+
+    lines = source.splitlines()
+    told = [x[2:].strip() for x in takewhile(lambda x: x.startswith("#|"), lines)]
+    found = {x.split()[0]: "" for x in told if ": " not in x}  # nbdev's: hide, exports
+    found |= yaml.safe_load("\n".join(x for x in told if ": " in x)) or {}
+    return {k: str(v).lower() if isinstance(v, bool) else v for k, v in found.items()}, "\n".join(lines[len(told):])
 
 
 def text_of(value) -> str: return "".join(value) if isinstance(value, list) else value

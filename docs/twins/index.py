@@ -61,7 +61,7 @@ import scoreae as sa
 torch.set_num_threads(1)
 
 # %%
-torch.manual_seed(0)                                # weights start from torch's global state
+torch.manual_seed(0)  # weights start from torch's global state
 x = sa.data.digits("train")                         # (N, C, H, W) in [-1, 1]
 model = sa.DBAE(shape=(1, 8, 8), z_dim=8, width=16, stochastic=True, kl_weight=0.1)
 sa.fit(model, x, steps=200, lr=2e-3, progress=False)
@@ -70,7 +70,8 @@ x_test, y_test = sa.data.digits("test", labels=True)
 a, b = x_test[y_test == 0][0], x_test[y_test == 7][0]
 z = model.encode(x_test)                            # (N, 8)
 point = model.reconstruct(x_test)                   # one image per code
-draw = model.reconstruct(x_test, mode="sample")     # a draw of what the code leaves open
+draw = model.reconstruct(x_test,
+                         mode="sample")     # a draw of what the code leaves open
 new = model.sample(12)                              # codes from the fitted prior
 line = model.interpolate(a, b, n=12)                # from a nought to a seven
 model.bound(x_test, levels=17)
@@ -88,7 +89,8 @@ from scoreae.use.pictures import plot_rows
 
 # %%
 #| echo: false
-plot_rows({"image": x_test[:12], "point": point[:12], "sample": draw[:12], "from 0 to 7": line, "new": new})
+plot_rows({"image": x_test[:12], "point": point[:12], "sample": draw[:12],
+           "from 0 to 7": line, "new": new})
 
 # %% [markdown]
 # Models are saved as safetensors and JSON, `model.save("runs/m")`, and come back with `sa.load("runs/m")`.
@@ -111,7 +113,8 @@ plot_rows({"image": x_test[:12], "point": point[:12], "sample": draw[:12], "from
 # %%
 #| echo: false
 weights = Path("weights") if Path("weights").exists() else Path("../weights")
-for name, title in {"ae": "AE", "diffae": "DiffAE", "sami": "SAMI (told the level)", "dbae": "DBAE"}.items():
+for name, title in {"ae": "AE", "diffae": "DiffAE", "sami": "SAMI (told the level)",
+                    "dbae": "DBAE"}.items():
     m = sa.load(weights / f"digits-{name}")
     rows = {"image": x_test[:12], "from its code": m.reconstruct(x_test[:12], steps=25)}
     rows |= {"from 0 to 7": m.interpolate(a, b, n=12, steps=25), "new": m.sample(12)}

@@ -88,7 +88,8 @@ vae = VAE((1, 8, 8), 8, width=8, beta=4.0)
 fit(vae, x, steps=400, lr=3e-3, progress=False)
 nats, unit = axis_information(vae, x_test)
 assert unit == "nats" and nats.min() > -1e-9 and nats.sum() > 1
-fig = plot_rows(axis_rows(vae, x_test, x_test[2], axes=4), "A VAE's axes, by what they carry")
+fig = plot_rows(axis_rows(vae, x_test, x_test[2], axes=4),
+                "A VAE's axes, by what they carry")
 fig
 
 
@@ -118,13 +119,18 @@ def neighbour_rows(model: Autoencoder, x: Tensor, query: Tensor, n: int = 8) -> 
 # %%
 found = neighbours(pca, x, x_test[:5], 4)
 z = pca.encode(x)
-other = NearestNeighbors(n_neighbors=4).fit(z / z.std(0)).kneighbors(pca.encode(x_test[:5]) / z.std(0))[1]
+other = (
+    NearestNeighbors(n_neighbors=4)
+    .fit(z / z.std(0))
+    .kneighbors(pca.encode(x_test[:5]) / z.std(0))[1]
+)
 test_eq(found.tolist(), other.tolist())
 test_eq(neighbours(pca, x, x[:5], 1)[:, 0].tolist(), [0, 1, 2, 3, 4])
 labels = data.digits(labels=True)[1], data.digits("test", labels=True)[1]
 alike = (labels[0][neighbours(pca, x, x_test, 1)[:, 0]] == labels[1]).float().mean()
 assert alike > 0.9
-plot_rows(neighbour_rows(pca, x, x_test[:4]), "Held-out digits, and the nearest training digits")
+plot_rows(neighbour_rows(pca, x, x_test[:4]),
+          "Held-out digits, and the nearest training digits")
 
 
 # %% [markdown]
@@ -192,7 +198,8 @@ with tempfile.TemporaryDirectory() as room:
     page = Path(room, "report.html").read_text()
 test_eq(page.count("data:image/png;base64,"), 7)
 assert "Digits &lt;8&gt;" in page and "http" not in page and "<script" not in page
-with expect_fail(ValueError, contains="held_out: expected at least two images"): run_report("r", ae, x, x_test[:1])
+with expect_fail(ValueError, contains="held_out: expected at least two images"):
+    run_report("r", ae, x, x_test[:1])
 plot_fit(record)
 
 # %% [markdown]

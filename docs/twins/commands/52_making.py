@@ -125,19 +125,27 @@ source = to_uint8(data.patches("val", size=48, limit=40))
 for i, image in enumerate(source):
     a = image.permute(1, 2, 0).numpy()
     a = a[:, :40] if i % 2 else a
-    Image.fromarray(a if i else a[..., 0]).save(here / "photos" / (f"{i}.png" if i % 3 else f"{i}.jpg"))
+    Image.fromarray(a if i
+                    else a[..., 0]).save(here / "photos"
+                                         / (f"{i}.png" if i % 3 else f"{i}.jpg"))
 (here / "photos" / "notes.txt").write_text("not an image")
 size = choose_size(here / "photos")
-with contextlib.redirect_stdout(io.StringIO()) as said: x = read_images(here / "photos", size)
-assert said.getvalue() == f"skipped 1 files that are no images, the first: {here / 'photos' / 'notes.txt'}\n"
+with contextlib.redirect_stdout(io.StringIO()) as said:
+    x = read_images(here / "photos", size)
+assert (
+    said.getvalue()
+    == f"skipped 1 files that are no images, the first: {here / 'photos' / 'notes.txt'}\n"
+)
 test_eq((size, tuple(x.shape), x.dtype), ((32, 32), (40, 3, 32, 32), torch.uint8))
 part = split(x)
 test_eq([len(p) for p in part], [36, 4])
 files = write_images(to_float(part[1]), here / "held")
 test_eq(torch.equal(read_images(here / "held", size), part[1]), True)
 write_images(to_float(part[1]), here / "held.npy")
-test_eq((torch.equal(read_images(here / "held.npy", size), part[1]), len(files)), (True, 4))
-with expect_fail(ValueError, contains="images: expected a file or folder that exists"): choose_size(here / "gone")
+test_eq((torch.equal(read_images(here / "held.npy", size), part[1]), len(files)),
+        (True, 4))
+with expect_fail(ValueError, contains="images: expected a file or folder that exists"):
+    choose_size(here / "gone")
 
 
 # %% [markdown]
@@ -187,8 +195,10 @@ def choose_width(name: str, x: Tensor, z_dim: int, seconds: float, batch_size: i
 
 # %%
 test_eq((_model_name("sami"), _model_name("PCA")), ("SAMI", "PCA"))
-test_eq(choose_width("AE", source[:, :, :8, :8], 4, seconds=1e-6, batch_size=4, widths=(16, 8)), 8)
-with expect_fail(ValueError, contains="model: expected one of 'pca', 'ae'"): _model_name("gan")
+test_eq(choose_width("AE", source[:, :, :8, :8], 4, seconds=1e-6, batch_size=4,
+                     widths=(16, 8)), 8)
+with expect_fail(ValueError, contains="model: expected one of 'pca', 'ae'"):
+    _model_name("gan")
 
 # %% [markdown]
 # ## Train
@@ -292,12 +302,17 @@ SETTINGS = {
 # The folder of photographs from above, for a few steps: the model, its report and a preview are there, and what was chosen is kept.
 
 # %%
-out, kw = here / "run", {"model": "ae", "z_dim": 4, "steps": 12, "width": 8, "size": 16, "batch_size": 12}
+out, kw = here / "run", {"model": "ae", "z_dim": 4, "steps": 12, "width": 8, "size": 16,
+                         "batch_size": 12}
 with contextlib.redirect_stdout(io.StringIO()) as said:
     train(here / "photos", out, progress=False, **kw)
-    with expect_fail(ValueError, contains="width: 8 -> 16"): train(out=out, resume=True, width=16)
+    with expect_fail(ValueError, contains="width: 8 -> 16"):
+        train(out=out, resume=True, width=16)
     test_eq(train(out=out, resume=True, report=False, progress=False).steps, 12)
-assert "skipped 1 files" in said.getvalue() and "40 images of 3 channels and 16×16 pixels" in said.getvalue()
+assert (
+    "skipped 1 files" in said.getvalue()
+    and "40 images of 3 channels and 16×16 pixels" in said.getvalue()
+)
 test_eq(load(out).trained["steps"], 12)
 sorted(p.name.split("-")[0] for p in out.iterdir())
 

@@ -54,7 +54,9 @@ run, photos = here / "run", here / "photos"
 patches = data.patches(size=8, limit=120)
 write_images(patches, photos)
 quiet = lambda: contextlib.redirect_stdout(io.StringIO())
-with quiet(): train(photos, run, model="pca", z_dim=12, steps=1, width=8, progress=False, report=False)
+with quiet():
+    train(photos, run, model="pca", z_dim=12, steps=1, width=8, progress=False,
+          report=False)
 
 
 # %% [markdown]
@@ -113,10 +115,13 @@ with quiet() as said:
     z = encode(run, photos, here / "codes.npy")
     y = reconstruct(run, photos, here / "again", steps=2)
     sample(run, here / "drawn.npy", n=3, steps=2)
-    line = interpolate(run, photos / "00001.png", photos / "00002.png", here / "line", n=5, steps=2)
-test_eq((np.load(here / "codes.npy").shape, np.load(here / "drawn.npy").shape), ((120, 12), (3, 3, 8, 8)))
+    line = interpolate(run, photos / "00001.png", photos / "00002.png", here / "line",
+                       n=5, steps=2)
+test_eq((np.load(here / "codes.npy").shape, np.load(here / "drawn.npy").shape),
+        ((120, 12), (3, 3, 8, 8)))
 test_close(line[[0, -1]], y[1:3], eps=1e-5)  # a line begins and ends at reconstructions
-test_close(data.load(here / "again"), y, eps=1 / 255 + 1e-6)  # PNG files keep 256 levels
+test_close(data.load(here / "again"), y,
+           eps=1 / 255 + 1e-6)  # PNG files keep 256 levels
 said.getvalue().replace(f"{here}/", "").splitlines()
 
 
@@ -159,12 +164,15 @@ def read_labels(file: str | Path, column: str | None = None) -> tuple[list[str] 
 
 
 # %%
-(here / "faces.csv").write_text("file,smile,age\na.png,no,31\nb.png,yes,4.5\nc.png,no,60\n")
+(here / "faces.csv").write_text(
+    "file,smile,age\na.png,no,31\nb.png,yes,4.5\nc.png,no,60\n"
+)
 names, smile = read_labels(here / "faces.csv")
 test_eq((names, smile.tolist()), (["a.png", "b.png", "c.png"], [False, True, False]))
 test_eq(read_labels(here / "faces.csv", "age")[1].tolist(), [31, 4.5, 60])
 np.save(here / "signs.npy", np.array([-1, 1, 1]))
-test_eq((read_labels(here / "signs.npy")[0], read_labels(here / "signs.npy")[1].tolist()), (None, [False, True, True]))
+test_eq((read_labels(here / "signs.npy")[0],
+         read_labels(here / "signs.npy")[1].tolist()), (None, [False, True, True]))
 (here / "words.csv").write_text("file,kind\na.png,cat\nb.png,dog\nc.png,cow\n")
 for name, call in {
     "labels: expected a .csv or .npy file": lambda: read_labels(here / "codes.txt"),
@@ -213,22 +221,33 @@ def edit(model: str, images: str, out: str = "edited", labels: str | None = None
 
 # %%
 red = lambda pictures: (pictures[..., 0, :, :] - pictures[..., 2, :, :]).mean((-2, -1))
-table = [("file", "red"), *((f"{i:05d}.png", f"{float(v):.6f}") for i, v in enumerate(red(patches)))]
+table = [("file", "red"),
+         *((f"{i:05d}.png", f"{float(v):.6f}") for i, v in enumerate(red(patches)))]
 (here / "red.csv").write_text("\n".join(",".join(row) for row in table))
 np.save(here / "red.npy", red(patches).numpy())
 some, how = here / "some", {"examples": photos, "steps": 2}
 write_images(patches[:20], some)
 with quiet():
-    y = edit(run, some, here / "edited", labels=here / "red.csv", amounts=[-1.0, 0.0, 1.0], **how)
-    same = edit(run, some, here / "edited.npy", labels=here / "red.npy", amounts=[-1.0, 0.0, 1.0], **how)
+    y = edit(run, some, here / "edited", labels=here / "red.csv",
+             amounts=[-1.0, 0.0, 1.0], **how)
+    same = edit(run, some, here / "edited.npy", labels=here / "red.npy",
+                amounts=[-1.0, 0.0, 1.0], **how)
     along = edit(run, some, here / "axis.npy", axis=0, amounts=[-2.0, 2.0], steps=2)
 test_close(y, same, eps=1e-4)
-test_eq((np.load(here / "edited.npy").shape, along.shape), ((3, 20, 3, 8, 8), (2, 20, 3, 8, 8)))
-test_eq(sorted(p.name for p in (here / "edited").iterdir())[:3], ["00000_+0.png", "00000_+1.png", "00000_-1.png"])
-asked = float(_direction(load(run), photos, here / "red.csv", None, "center").weight.norm())
+test_eq((np.load(here / "edited.npy").shape, along.shape),
+        ((3, 20, 3, 8, 8), (2, 20, 3, 8, 8)))
+test_eq(sorted(p.name for p in (here / "edited").iterdir())[:3],
+        ["00000_+0.png", "00000_+1.png", "00000_-1.png"])
+asked = float(_direction(load(run), photos, here / "red.csv", None,
+                         "center").weight.norm())
 got = red(y).mean(1)
-assert 0.6 * asked < got[2] - got[1] < 1.05 * asked and 0.6 * asked < got[1] - got[0] < 1.05 * asked
-with expect_fail(ValueError, contains="labels: expected a file of labels, or else an axis"): edit(run, some)
+assert (
+    0.6 * asked < got[2] - got[1] < 1.05 * asked
+    and 0.6 * asked < got[1] - got[0] < 1.05 * asked
+)
+with expect_fail(ValueError,
+                 contains="labels: expected a file of labels, or else an axis"):
+    edit(run, some)
 with expect_fail(ValueError, contains="labels: expected one value for each of the 20"):
     edit(run, some, labels=here / "red.npy")
 {"asked": round(asked, 3), "got": [round(float(v), 3) for v in got.diff()]}
@@ -331,9 +350,13 @@ with quiet() as said:
     row = evaluate(run, here / "row.json", steps=2)
     notebook = look(run, steps=2)
     found = info(run)
-test_eq(json.loads((here / "row.json").read_text())[0]["MSE point"], to_json([row])[0]["MSE point"])
+test_eq(json.loads((here / "row.json").read_text())[0]["MSE point"],
+        to_json([row])[0]["MSE point"])
 test_eq((len(data.load(run / "explore.npy")), found["class"]), (12, "PCA"))
-assert "jupyter lab" in said.getvalue() and "<h2>Numbers</h2>" in (run / "report.html").read_text()
+assert (
+    "jupyter lab" in said.getvalue()
+    and "<h2>Numbers</h2>" in (run / "report.html").read_text()
+)
 load(run).save(here / "alone")
 with expect_fail(ValueError, contains="folder: expected a run"): look(here / "alone")
 with quiet(): look(here / "alone", some)

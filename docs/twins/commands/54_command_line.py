@@ -339,11 +339,15 @@ def complaint(*argv):
 
 
 wrong = complaint("demo", "--minutes", "-1")
-test_eq(wrong, "scoreae: error: minutes: expected a finite number in (0, inf), got -1.0\n")
-for argv in (["demo", "--out", "/dev/null/x"], ["demo", "--width", "wide"], ["train"], ["demo", "--steps", "0"]):
+test_eq(
+    wrong, "scoreae: error: minutes: expected a finite number in (0, inf), got -1.0\n"
+)
+for argv in (["demo", "--out", "/dev/null/x"], ["demo", "--width", "wide"], ["train"],
+             ["demo", "--steps", "0"]):
     message = complaint(*argv)
     assert message.startswith("scoreae: error: ") and message.count("\n") == 1
-with expect_fail(ValueError, contains="z_dim"): main(["demo", "--debug", "--z-dim", "0"])
+with expect_fail(ValueError, contains="z_dim"):
+    main(["demo", "--debug", "--z-dim", "0"])
 print(parser().format_help())
 
 # %% [markdown]

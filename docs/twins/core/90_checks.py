@@ -120,14 +120,19 @@ def check_shape(shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 # %%
-test_eq((require_int(np.int64(3), "steps"), require_number(np.float32(0.5), "eta")), (3, 0.5))
-with expect_fail(ValueError, contains="steps: expected an integer >= 1, got 0"): require_int(0, "steps")
+test_eq((require_int(np.int64(3), "steps"), require_number(np.float32(0.5), "eta")),
+        (3, 0.5))
+with expect_fail(ValueError, contains="steps: expected an integer >= 1, got 0"):
+    require_int(0, "steps")
 with expect_fail(ValueError, contains="steps"): require_int(True, "steps")
-with expect_fail(ValueError, contains="beta"): require_number(float("nan"), "beta", low=0)
+with expect_fail(ValueError, contains="beta"):
+    require_number(float("nan"), "beta", low=0)
 with expect_fail(ValueError, contains="beta"): require_number(10**400, "beta", low=0)
-with expect_fail(ValueError, contains="one of 'point', 'sample'"): require_choice("mean", "mode", ("point", "sample"))
+with expect_fail(ValueError, contains="one of 'point', 'sample'"):
+    require_choice("mean", "mode", ("point", "sample"))
 test_eq(check_shape([3, 8, 8]), (3, 8, 8))
-with expect_fail(ValueError, contains="shape: expected (C, H, W), got (8, 8)"): check_shape((8, 8))
+with expect_fail(ValueError, contains="shape: expected (C, H, W), got (8, 8)"):
+    check_shape((8, 8))
 
 
 # %% [markdown]
@@ -155,9 +160,12 @@ def check_images(x, shape: Sequence[int] | None = None, name: str = "x") -> Tens
 
 # %%
 test_eq(check_images(x, shape=(1, 2, 2)) is x, True)
-with expect_fail(ValueError, contains="values in [-1, 1], got 'values from 255 to 255'"): check_images(255 * x)
+with expect_fail(ValueError,
+                 contains="values in [-1, 1], got 'values from 255 to 255'"):
+    check_images(255 * x)
 with expect_fail(ValueError, contains="images (N, C, H, W)"): check_images(x[0])
-with expect_fail(ValueError, contains="images (N, 3, 2, 2)"): check_images(x, shape=(3, 2, 2))
+with expect_fail(ValueError, contains="images (N, 3, 2, 2)"):
+    check_images(x, shape=(3, 2, 2))
 with expect_fail(ValueError, contains="NaN"): check_images(x * float("nan"))
 
 
@@ -186,7 +194,8 @@ def randn_like(x: Tensor, g: torch.Generator) -> Tensor:
 before = torch.get_rng_state()
 g = rng(3)
 test_eq(randn_like(x, rng(3)), randn_like(x, g))  # an integer starts anew
-assert not torch.equal(randn_like(x, rng(g)), randn_like(x, rng(3)))  # a generator goes on
+assert not torch.equal(randn_like(x, rng(g)),
+                       randn_like(x, rng(3)))  # a generator goes on
 assert torch.equal(before, torch.get_rng_state())
 
 

@@ -39,7 +39,8 @@ def markdown_table(rows: Sequence[dict]) -> str:
 
 
 # %%
-rows = [{"model": "PCA", "error": 0.0237}, {"model": "DBAE", "error": 0.0089, "rate": 15}]
+rows = [{"model": "PCA", "error": 0.0237},
+        {"model": "DBAE", "error": 0.0089, "rate": 15}]
 test_eq(markdown_table(rows).splitlines()[1], "| --- | ---: | ---: |")
 test_eq(markdown_table(rows).splitlines()[2], "| PCA | 0.0237 |  |")
 columns(rows)
@@ -70,8 +71,10 @@ class Table:
 
 # %%
 errors = {"PCA": {"error": 0.023704, "seeds": [1, 2]}, "DBAE": {"error": 0.0088512}}
-test_eq(Table(errors, "model").rows[0], {"model": "PCA", "error": "0.0237", "seeds": "1, 2"})
-test_eq(repr(Table({"a": 1.23456}, value="nats")), "|  | nats |\n| --- | ---: |\n| a | 1.23 |")
+test_eq(Table(errors, "model").rows[0],
+        {"model": "PCA", "error": "0.0237", "seeds": "1, 2"})
+test_eq(repr(Table({"a": 1.23456}, value="nats")),
+        "|  | nats |\n| --- | ---: |\n| a | 1.23 |")
 Table(errors, "model")
 
 

@@ -54,7 +54,9 @@ for path in (bridge, Pinned(VE(80.0))):
         estimate = x_t / b - a / b * xT + c**2 / b * s_theta
         true = score_from_x0(path.base, x_t, t, x0) + doob(path, x_t, t, xT)
         B = path.base.B(t) if path.vp else None
-        omega = path.g2(t) * torch.exp(-B) / torch.expm1(-B) ** 2 if path.vp else 2 / t**3
+        omega = (
+            path.g2(t) * torch.exp(-B) / torch.expm1(-B) ** 2 if path.vp else 2 / t**3
+        )
         left = path.g2(t) * (s_theta - true).square().sum(1)
         right = omega * (estimate - x0).square().sum(1)
         worst = max(worst, (left / right - 1).abs().max().item())
@@ -80,7 +82,8 @@ f"worst relative difference {worst:.1e}"
 # %%
 def line_world(k, v, s2=0.25):
     "Scalar data of variance s2 and x_T = z = k x_0 + noise, such that x_0 has variance v given x_T."
-    world = GaussianWorld(f64(0.0), f64(s2)[:, None], f64(k)[:, None], f64(0.0), f64(k**2 * s2 * v / (s2 - v))[:, None])
+    world = GaussianWorld(f64(0.0), f64(s2)[:, None], f64(k)[:, None], f64(0.0),
+                          f64(k**2 * s2 * v / (s2 - v))[:, None])
     test_close(world.x_given_z.covs.item(), v, eps=1e-12)
     return world
 
@@ -90,23 +93,31 @@ def loss_of(world, factor, t, against=None):
     def error(w, t):
         x0, eps, z = world.draw(w)
         exact = world.denoiser(bridge, z, z)
-        if against is None: return residual(lambda x, t: factor * exact(x, t), bridge, x0, eps, t, z)
+        if against is None:
+            return residual(lambda x, t: factor * exact(x, t), bridge, x0, eps, t, z)
         x_t = bridge.mix(x0, eps, t, z)
         return bridge.gamma(t).sqrt() * (factor - 1) * exact(x_t, t)
 
-    integrand = lambda u: expected_sqnorm(lambda w: error(w, bridge.t_of_gamma(u.exp())), 3) / 2
+    integrand = lambda u: (
+        expected_sqnorm(lambda w: error(w, bridge.t_of_gamma(u.exp())), 3) / 2
+    )
     return quadrature(integrand, -20.0, math.log(bridge.gamma(t)), n=120).item()
 
 
 world, rows = line_world(0.8, 0.1), {}
 for t in (1e-2, 1e-4):
     information = math.log1p(0.1 * bridge.gamma(t)) / 2
-    limit = math.log(0.1 * bridge.base.gamma(t)) / 2  # H(x_0|x_T) + 1/2 log(SNR / 2 pi e), with H = 1/2 log(2 pi e v)
+    limit = (
+        math.log(0.1 * bridge.base.gamma(t)) / 2
+    )  # H(x_0|x_T) + 1/2 log(SNR / 2 pi e), with H = 1/2 log(2 pi e v)
     for factor in (1.0, 0.97):
         L, J = loss_of(world, factor, t), loss_of(world, factor, t, against="exact")
         test_close(L - J, information, eps=1e-5)
-        rows[f"t = {t:g}, estimate times {factor}"] = f"L {L:.5f}, J {J:.5f}, L - J {L - J:.5f}, limit {limit:.5f}"
-test_close([math.log1p(0.1 * bridge.gamma(t)) / 2 for t in (1e-2, 1e-4)], [2.259856, 4.604715], eps=1e-5)
+        rows[f"t = {t:g}, estimate times {factor}"] = (
+            f"L {L:.5f}, J {J:.5f}, L - J {L - J:.5f}, limit {limit:.5f}"
+        )
+test_close([math.log1p(0.1 * bridge.gamma(t)) / 2 for t in (1e-2, 1e-4)],
+           [2.259856, 4.604715], eps=1e-5)
 rows
 
 # %% [markdown]
@@ -116,7 +127,8 @@ rows
 
 # %%
 found = {k: loss_of(line_world(k, 0.09), 1.0, 1e-3) for k in (0.1, 0.8, 5.0)}
-test_close(list(found.values()), [math.log1p(0.09 * bridge.gamma(1e-3)) / 2] * 3, eps=1e-5)
+test_close(list(found.values()), [math.log1p(0.09 * bridge.gamma(1e-3)) / 2] * 3,
+           eps=1e-5)
 test_close(list(found.values()), [3.39673] * 3, eps=2e-5)
 {f"x_T of scale {k}": f"{v:.5f} nats" for k, v in found.items()}
 
@@ -135,18 +147,22 @@ test_close(list(found.values()), [3.39673] * 3, eps=2e-5)
 
 # %%
 R = torch.linalg.qr(noise(4, 4))[0]
-Sigma, A, W = R @ torch.diag(f64(3.0, 1.0, 0.3, 0.1)) @ R.T, noise(2, 4) / 2, noise(2, 4)
+Sigma, A, W = R @ torch.diag(f64(3.0, 1.0, 0.3,
+                                 0.1)) @ R.T, noise(2, 4) / 2, noise(2, 4)
 entropy = torch.logdet(2 * math.pi * math.e * Sigma).item() / 2
 
 
 def theorem_two(psi, high, factor=1.0, axes=2):
     "I(x_0; z), and the theorem's lower bound on it, with `axes` of the code left by the decoder."
     world = GaussianWorld(torch.zeros(4), Sigma, A, torch.zeros(2), psi * torch.eye(2))
-    left = GaussianWorld(torch.zeros(4), Sigma, A[:axes], torch.zeros(axes), psi * torch.eye(axes))  # what x_T knows
+    left = GaussianWorld(torch.zeros(4), Sigma, A[:axes], torch.zeros(axes),
+                         psi * torch.eye(axes))  # what x_T knows
     estimate = lambda z, xT: lambda x, t: factor * left.denoiser(bridge, z, xT)(x, t)
-    costs = expected_bound(left, estimate, bridge, math.exp(-18), math.exp(high), "model", lambda z: z @ W[:axes])
+    costs = expected_bound(left, estimate, bridge, math.exp(-18), math.exp(high),
+                           "model", lambda z: z @ W[:axes])
     loss = costs["denoising"] + costs["start"]
-    information = (torch.logdet(world.Q) - torch.logdet(world.Psi)).item() / 2 if psi else math.inf
+    information = (torch.logdet(world.Q)
+                   - torch.logdet(world.Psi)).item() / 2 if psi else math.inf
     return information, entropy - loss + 2 * (high - math.log(2 * math.pi * math.e))
 
 
@@ -154,10 +170,13 @@ cases = {"exact, one-to-one": (0.2, 16.0), "decoder drops an axis": (0.2, 16.0, 
 cases["wrong network"] = (0.2, 6.0, 0.9)
 table = {name: theorem_two(*case) for name, case in cases.items()}
 test_close(*table["exact, one-to-one"], eps=1e-5)
-for name in ("decoder drops an axis", "wrong network"): assert table[name][1] < table[name][0] - 0.3
+for name in ("decoder drops an axis", "wrong network"):
+    assert table[name][1] < table[name][0] - 0.3
 cuts = [theorem_two(0.0, high)[1] for high in (12.0, 14.0)]
-test_close(cuts[1] - cuts[0], 2 * 2 / 2, eps=1e-2)  # k/2 per unit, here k = 2, two units
-{k: f"I = {i:.3f} >= {b:.3f}" for k, (i, b) in table.items()}, [f"deterministic: inf >= {v:.2f}" for v in cuts]
+test_close(cuts[1] - cuts[0], 2 * 2 / 2,
+           eps=1e-2)  # k/2 per unit, here k = 2, two units
+{k: f"I = {i:.3f} >= {b:.3f}"
+ for k, (i, b) in table.items()}, [f"deterministic: inf >= {v:.2f}" for v in cuts]
 
 # %% [markdown]
 # ## Theorem 3: divergence from the data
@@ -194,18 +213,21 @@ def divergence(log_ratio): return (math.exp(-log_ratio) - 1 + log_ratio) / 2
 def walks(delta):
     "J, and the divergence of the data from the stochastic walk and from the flow, given x_T."
     rate = lambda t: g2(t) * delta / math.sqrt(V(t))
-    flow = quadrature(lambda p: 2 * p * rate(T - p.item() ** 2), 0.0, 1.0)  # t = T - p^2: smooth at T
+    flow = quadrature(lambda p: 2 * p * rate(T - p.item() ** 2), 0.0,
+                      1.0)  # t = T - p^2: smooth at T
 
     def slope(s, r):  # backwards in time, for the deviation of the ratio from one
         return [2 * rate(T - s) * (1 + r[0]) - g2(T - s) * r[0] / V(T - s)]
 
-    end = solve_ivp(slope, (1e-7, T), [0.0], method="Radau", rtol=1e-7, atol=1e-9).y[0, -1]
+    end = solve_ivp(slope, (1e-7, T), [0.0], method="Radau", rtol=1e-7,
+                    atol=1e-9).y[0, -1]
     return delta**2 * half(T), divergence(math.log1p(end)), divergence(flow.item())
 
 
 _, b, c = bridge.coefs(0.3)
 test_close(V(0.3), (b**2 * v + c**2).item(), eps=1e-12)
-known = {0.2: (0.0220, 0.0075, 0.0666), -0.2: (0.0220, 0.0056, 0.0971), 1.0: (0.550, 0.379, 0.941)}
+known = {0.2: (0.0220, 0.0075, 0.0666), -0.2: (0.0220, 0.0056, 0.0971),
+         1.0: (0.550, 0.379, 0.941)}
 for delta, want in known.items():  # from an independent implementation
     J, stochastic, flow = walks(delta)
     test_close([J, stochastic, flow], list(want), eps=2e-3)
@@ -217,7 +239,8 @@ fig, ax = plt.subplots()
 ax.plot(deltas, J, "k", label="$J$: what the loss sees")
 ax.plot(deltas, stochastic, "C0--", label="KL from the stochastic walk")
 ax.plot(deltas, flow, "C1-.", label="KL from the flow")
-ax.set(xlabel=r"error $\delta$ of the score", ylabel="nats", ylim=(0, 1.5), title="Theorem 3 covers one of two walks")
+ax.set(xlabel=r"error $\delta$ of the score", ylabel="nats", ylim=(0, 1.5),
+       title="Theorem 3 covers one of two walks")
 ax.legend();
 
 # %% [markdown]

@@ -31,11 +31,14 @@ result = json.loads((root / "docs/results/information-split.json").read_text())
 PLAIN, WEIGHTED, BRIDGE = "DiffAE", "DiffAE, DBAE's weighting", "DBAE"
 
 
-def rows_of(data, k): return [r for r in result["sets"][data]["rows"] if r["z_dim"] == k]
+def rows_of(data, k):
+    return [r for r in result["sets"][data]["rows"] if r["z_dim"] == k]
 
 
-found = {(data, r["z_dim"]) for data, one in result["sets"].items() for r in one["rows"]}
-cases = sorted(c for c in found if len({r["seed"] for r in rows_of(*c) if r["model"] == BRIDGE}) >= 3)
+found = {(data, r["z_dim"]) for data, one in result["sets"].items()
+         for r in one["rows"]}
+cases = sorted(c for c in found
+               if len({r["seed"] for r in rows_of(*c) if r["model"] == BRIDGE}) >= 3)
 title = lambda data, k: f"{data.replace('_', '-')}, codes of {k} axes"
 
 # %% [markdown]
@@ -46,7 +49,8 @@ title = lambda data, k: f"{data.replace('_', '-')}, codes of {k} axes"
 # Each reconstructs test images from the code alone, as a **point** (zero noise) and as **samples**; both columns, always, because a sample of the exact posterior has twice the squared error of its mean ([Samplers](../foundations/08_samplers.ipynb)). *Mean of 8* averages eight samples, *variance* is what they scatter, *one evaluation* asks the denoiser once, and *inferred* gives DiffAE the noise that its ODE finds for the image. Squared errors are per pixel on $[0,1]$, times 1000; mean ± standard deviation over the seeds.
 
 # %%
-COLUMNS = {"point": 1e3, "sample": 1e3, "mean of 8 samples": 1e3, "variance over draws": 1e3, "one evaluation": 1e3,
+COLUMNS = {"point": 1e3, "sample": 1e3, "mean of 8 samples": 1e3,
+           "variance over draws": 1e3, "one evaluation": 1e3,
            "inferred noise": 1e3, "probe (%)": 1}  # fmt: skip
 
 
@@ -91,7 +95,8 @@ def factors(case, sample_last=False):
     "The three factors of the ratio, (3, seeds): point, weighting, endpoint."
     v = lambda name, column: over_seeds(name, case, column)
     asked, walker = ("sample", BRIDGE) if sample_last else ("point", PLAIN)
-    return np.array([v(walker, "sample") / v(walker, "point"), v(PLAIN, asked) / v(WEIGHTED, asked),
+    return np.array([v(walker, "sample") / v(walker, "point"),
+                     v(PLAIN, asked) / v(WEIGHTED, asked),
                      v(WEIGHTED, asked) / v(BRIDGE, asked)])  # fmt: skip
 
 
@@ -101,16 +106,23 @@ fig, ax = plt.subplots(figsize=(6.5, 0.8 + 0.5 * len(ways)), layout="constrained
 shares, ticks = {}, []
 for at, (case, last) in enumerate(ways):
     f, left = factors(case, last), 0.0
-    test_close(f.prod(0), over_seeds(PLAIN, case, "sample") / over_seeds(BRIDGE, case, "point"), eps=1e-9)
+    test_close(f.prod(0),
+               over_seeds(PLAIN, case, "sample") / over_seeds(BRIDGE, case, "point"),
+               eps=1e-9)
     logs = np.log(f).mean(1)
     for j, (width, hatch) in enumerate(zip(logs, ("", "//", ".."), strict=True)):
-        how = {"color": f"C{j}", "hatch": hatch, "edgecolor": "white", "label": EFFECTS[j] if at == 0 else None}
+        how = {"color": f"C{j}", "hatch": hatch, "edgecolor": "white",
+               "label": EFFECTS[j] if at == 0 else None}
         ax.barh(at, width, left=left, **how)
-        ax.text(left + width / 2, at, f"× {np.exp(width):.2f}", ha="center", va="center", fontsize=9,
+        ax.text(left + width / 2, at, f"× {np.exp(width):.2f}", ha="center",
+                va="center", fontsize=9,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
         left += width
-    ticks.append(f"{case[0].replace('_', '-')} {case[1]}, {'sample last' if last else 'point first'}")
-    shares[ticks[-1]] = {e: f"x {v.mean():.2f} ± {v.std(ddof=1):.2f}" for e, v in zip(EFFECTS, f, strict=True)}
+    ticks.append(
+        f"{case[0].replace('_', '-')} {case[1]}, {'sample last' if last else 'point first'}"
+    )
+    shares[ticks[-1]] = {e: f"x {v.mean():.2f} ± {v.std(ddof=1):.2f}"
+                         for e, v in zip(EFFECTS, f, strict=True)}
     shares[ticks[-1]]["all"] = f"x {f.prod(0).mean():.2f}"
 ax.set_yticks(range(len(ways)), ticks)
 ax.invert_yaxis()
@@ -133,17 +145,26 @@ for case in (digits, clothes):
     for last in (False, True):
         part = np.log(factors(case, last)).mean(1) / everything
         assert part.min() > 0.2 and part.max() < 0.45
-    assert error(BRIDGE, case, "variance over draws") < 0.65 * error(WEIGHTED, case, "variance over draws")
+    assert error(BRIDGE, case, "variance over draws") < 0.65 * error(
+        WEIGHTED, case, "variance over draws"
+    )
     assert 1 < error("AE", case) / error(BRIDGE, case) < 1.14
-    assert 1.4 < factors(case)[2].mean() < 1.9 and error(PLAIN, case, "inferred noise") < 2e-5
+    assert (
+        1.4 < factors(case)[2].mean() < 1.9
+        and error(PLAIN, case, "inferred noise") < 2e-5
+    )
 few = ("digits", 4)
-assert factors(few)[2].mean() < 1.25 and np.log(factors(few)).mean(1)[0] > 0.44 * np.log(factors(few).prod(0)).mean()
+assert (
+    factors(few)[2].mean() < 1.25
+    and np.log(factors(few)).mean(1)[0] > 0.44 * np.log(factors(few).prod(0)).mean()
+)
 assert abs(error("AE", few) / error(BRIDGE, few) - 1) < 0.03
 alone, end_only = "DBAE, told z only", "DBAE, told x_T only"
 for case, most in ((digits, 1.05), (clothes, 1.1)):
     assert 1 < error(alone, case) / error(BRIDGE, case) < most
     assert error(alone, case, "sample") > 1.2 * error(BRIDGE, case, "sample")
-    assert all(abs(error(end_only, case, c) / error(BRIDGE, case, c) - 1) < 0.03 for c in ("point", "sample"))
+    assert all(abs(error(end_only, case, c) / error(BRIDGE, case, c) - 1) < 0.03
+               for c in ("point", "sample"))
 {title(*c): f"x {factors(c).prod(0).mean():.2f} in all" for c in (few, digits, clothes)}
 
 # %% [markdown]
@@ -154,8 +175,10 @@ for case, most in ((digits, 1.05), (clothes, 1.1)):
 # %%
 eight = json.loads((root / "docs/results/fashion-eight.json").read_text())["images"]
 pictured = {"digits": data.digits("test")[:8],
-            "fashion": (torch.tensor(eight, dtype=torch.float32) / 127.5 - 1)[:, None]}  # fmt: skip
-models = {(d, m): load(root / f"weights/{d}-{m}") for d in pictured for m in ("dbae", "diffae")}
+            "fashion": (torch.tensor(eight, dtype=torch.float32) / 127.5
+                        - 1)[:, None]}  # fmt: skip
+models = {(d, m): load(root / f"weights/{d}-{m}") for d in pictured
+          for m in ("dbae", "diffae")}
 
 
 def compare(name):
@@ -164,8 +187,10 @@ def compare(name):
     z, code = dbae.encode(x), diffae.encode(x)
     with torch.no_grad(): end, noise = dbae.endpoint(z), invert(diffae, x, code)
     draw = lambda model, c, seed: model.decode(c, "sample", 25, seed=seed)
-    return {"image": x, "DBAE: endpoint": end, "point": dbae.decode(z), "sample 1": draw(dbae, z, 1),
-            "sample 2": draw(dbae, z, 2), "DiffAE: inferred": noise, "from it": walk(diffae, code, noise),
+    return {"image": x, "DBAE: endpoint": end, "point": dbae.decode(z),
+            "sample 1": draw(dbae, z, 1),
+            "sample 2": draw(dbae, z, 2), "DiffAE: inferred": noise,
+            "from it": walk(diffae, code, noise),
             "point ": diffae.decode(code), "sample 1 ": draw(diffae, code, 1),
             "sample 2 ": draw(diffae, code, 2)}  # fmt: skip
 
@@ -187,10 +212,15 @@ for name in pictured:
     rows = compare(name)
     show(name, rows)
     apart = lambda a, b: (a - b).square().mean().item() / 4
-    draws = {m: [rows[f"sample {i}{s}"] for i in (1, 2)] for m, s in (("DBAE", ""), ("DiffAE", " "))}
+    draws = {m: [rows[f"sample {i}{s}"] for i in (1, 2)]
+             for m, s in (("DBAE", ""), ("DiffAE", " "))}
     scatter[name] = {m: apart(*pair) / 2 for m, pair in draws.items()}
-    assert scatter[name]["DBAE"] < scatter[name]["DiffAE"] and apart(rows["from it"], rows["image"]) < 1e-3
-{d: {m: f"variance over draws {v:.4f}" for m, v in s.items()} for d, s in scatter.items()}
+    assert (
+        scatter[name]["DBAE"] < scatter[name]["DiffAE"]
+        and apart(rows["from it"], rows["image"]) < 1e-3
+    )
+{d: {m: f"variance over draws {v:.4f}" for m, v in s.items()}
+ for d, s in scatter.items()}
 
 # %% [markdown]
 # The walk itself, of one code: the deterministic one turns the endpoint into the image, the stochastic one takes in noise and lets go of it. Below each picture the amount of noise $c_t$ that the path has there.
@@ -202,13 +232,17 @@ fig, axes = plt.subplots(2, 7, figsize=(6, 2.2))
 with torch.no_grad():
     end = dbae.endpoint(z)
     D = dbae.denoiser(z, end)
-    for row, (name, mode, eta) in zip(axes, [("ODE", "point", 0.0), ("SDE", "sample", 1.0)], strict=True):
-        steps = list(samplers.trajectory(D, dbae.path, like, times, xT=end, mode=mode, eta=eta, order=1, seed=3))
+    for row, (name, mode, eta) in zip(axes,
+                                      [("ODE", "point", 0.0), ("SDE", "sample", 1.0)],
+                                      strict=True):
+        steps = list(samplers.trajectory(D, dbae.path, like, times, xT=end, mode=mode,
+                                         eta=eta, order=1, seed=3))
         for ax, step in zip(row, steps[::2], strict=True):
             ax.imshow(step.x[0, 0], vmin=-1.5, vmax=1.5)
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
-            if name == "SDE": ax.set_xlabel(f"{dbae.path.coefs(step.t).c:.2f}", fontsize=9)
+            if name == "SDE":
+                ax.set_xlabel(f"{dbae.path.coefs(step.t).c:.2f}", fontsize=9)
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
 fig.suptitle("From the endpoint to the image, two ways", fontsize=11);
 

@@ -30,17 +30,24 @@ paper()
 root = Path() if Path("docs").exists() else Path("../..")
 result = json.loads((root / "docs/results/few-steps.json").read_text())
 curve = lambda world, name: {int(n): v for n, v in result[world][name].items()}
-STYLES = {"ours": "C0-o", "ours, order 1": "C0--s", "ancestral": "C2-.^", "Euler": "C1-D", "Heun with churn": "C1-D"}
+STYLES = {"ours": "C0-o", "ours, order 1": "C0--s", "ancestral": "C2-.^",
+          "Euler": "C1-D", "Heun with churn": "C1-D"}
 
 
 def plot(world, kind, names, ylabel, title, floor=None):
     _, ax = plt.subplots()
     for name in names:
-        found, error = curve(world, f"{kind}, {name}"), result[world].get(f"{kind}, {name} +-", {})
+        found, error = (
+            curve(world, f"{kind}, {name}"),
+            result[world].get(f"{kind}, {name} +-", {}),
+        )
         bars = [error.get(str(n), 0) for n in found]
-        ax.errorbar(list(found), list(found.values()), bars, fmt=STYLES[name], markersize=4, capsize=2, label=name)
+        ax.errorbar(list(found), list(found.values()), bars, fmt=STYLES[name],
+                    markersize=4, capsize=2, label=name)
     level = result[world][f"{kind}, {floor}"] if floor else 0
-    if floor: ax.axhline(level["1"] if isinstance(level, dict) else level, color="0.4", linestyle=":", label=floor)
+    if floor:
+        ax.axhline(level["1"] if isinstance(level, dict) else level, color="0.4",
+                   linestyle=":", label=floor)
     ax.set(xscale="log", yscale="log")
     ax.set(xlabel="evaluations of the denoiser", ylabel=ylabel, title=title)
     ax.legend()
@@ -52,28 +59,35 @@ def plot(world, kind, names, ylabel, title, floor=None):
 # On the line, let $x_0$ given $x_T$ be a mixture of two humps. The exact denoiser is known, and so are the answers: the point is the *median*, a sample follows the mixture. The error of a point is its distance from the median. That of 10 000 samples is their Wasserstein distance from the mixture, $\int_0^1|F^{-1}_{\text{samples}}-F^{-1}|$, by sorting. Exact draws have one too, from their finite number (dotted), and it varies: one set of draws says little. The curves are means over ten seeds, with standard errors.
 
 # %%
-plot("oracle", "point", ("ours", "Euler"), "distance from the median", "Points, exact denoiser")
+plot("oracle", "point", ("ours", "Euler"), "distance from the median",
+     "Points, exact denoiser")
 {k: curve("oracle", k) for k in ("point, ours", "point, Euler")}
 
 # %%
 names = ("ours", "ours, order 1", "ancestral", "Heun with churn")
-plot("oracle", "samples", names, "Wasserstein distance", "Samples, exact denoiser", "exact draws")
-{k: curve("oracle", k) for k in ("samples, ours", "samples, Heun with churn", "samples, exact draws")}
+plot("oracle", "samples", names, "Wasserstein distance", "Samples, exact denoiser",
+     "exact draws")
+{k: curve("oracle", k) for k in ("samples, ours", "samples, Heun with churn",
+                                 "samples, exact draws")}
 
 # %% [markdown]
 # Computed again, for one number of each kind:
 
 # %%
 f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
-humps = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None], f64(0.1**2, 0.15**2)[:, None, None])
+humps = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None],
+                f64(0.1**2, 0.15**2)[:, None, None])
 path, xT = Pinned(VPLinear(0.1, 2.0)), f64(0.7)[None]
 at = torch.linspace(-2, 2, 400_001, dtype=torch.float64)
-cdf = (torch.special.ndtr((at[:, None] - humps.means[:, 0]) / humps.covs[:, 0, 0].sqrt()) * humps.weights).sum(1)
+cdf = (torch.special.ndtr((at[:, None] - humps.means[:, 0])
+                          / humps.covs[:, 0, 0].sqrt()) * humps.weights).sum(1)
 median, D = at[torch.searchsorted(cdf, 0.5)], denoiser(humps, path, xT)
 point = samplers.sample(D, path, xT, 10, xT=xT, mode="point")
-euler = samplers.integrate(D, path, xT, samplers.time_grid(path, 101, "karras")[1:], xT=xT, method="euler")
+euler = samplers.integrate(D, path, xT, samplers.time_grid(path, 101, "karras")[1:],
+                           xT=xT, method="euler")
 test_close((point - median).abs().item(), curve("oracle", "point, ours")[10], eps=2e-5)
-test_close((euler - median).abs().item(), curve("oracle", "point, Euler")[100], eps=2e-5)
+test_close((euler - median).abs().item(), curve("oracle", "point, Euler")[100],
+           eps=2e-5)
 
 # %% [markdown]
 # ## On digits
@@ -81,7 +95,8 @@ test_close((euler - median).abs().item(), curve("oracle", "point, Euler")[100], 
 # The trained DBAE of [Edits](../use/42_edits.ipynb). Points: the squared error of reconstructions of test images, on $[0,1]$. Samples: codes from its diffusion prior, the same for all samplers, decoded; their Fréchet distance from test images, in the features of a small classifier ([Distributions](../measures/31_distributions.ipynb)), beside that of real training images (dotted); two seeds.
 
 # %%
-plot("digits", "point", ("ours", "Euler"), "mean squared error", "Reconstruction, trained DBAE")
+plot("digits", "point", ("ours", "Euler"), "mean squared error",
+     "Reconstruction, trained DBAE")
 plt.gca().set(yscale="linear", ylim=(0, 0.008))
 again = load(root / "weights/digits-dbae")
 x = data.digits("test")
@@ -91,7 +106,8 @@ test_close(error, curve("digits", "point, ours")[5], eps=1e-4)
 
 # %%
 names = ("ours", "ours, order 1", "Heun with churn")
-plot("digits", "samples", names, "Fréchet distance (classifier)", "Samples from the prior, trained DBAE", "real images")
+plot("digits", "samples", names, "Fréchet distance (classifier)",
+     "Samples from the prior, trained DBAE", "real images")
 {k: curve("digits", k) for k in ("samples, ours", "samples, Heun with churn")}
 
 
@@ -106,7 +122,8 @@ plot("digits", "samples", names, "Fréchet distance (classifier)", "Samples from
 def quantiles(n, corrected, scale=0.3):
     "The walk of `samplers.sample` in y, from the quantiles of the first noise, with or without the corrected step."
     law = Mixture(humps.weights, humps.means, humps.covs)
-    eps = torch.special.ndtri((torch.arange(2000, dtype=torch.float64) + 0.5) / 2000)[:, None]
+    eps = torch.special.ndtri((torch.arange(2000, dtype=torch.float64) + 0.5)
+                              / 2000)[:, None]
     times = samplers.time_grid(path, n, scale=scale)
     kappa, D = path.gamma(times[:-1]).sqrt(), denoiser(law, path, xT.expand(2000, 1))
     m = (humps.weights[:, None] * humps.means).sum(0)
@@ -116,20 +133,30 @@ def quantiles(n, corrected, scale=0.3):
         x0 = D(a * xT + b * y, times[i].expand(2000))
         if i == n - 1: return x0
         step, before = (kappa[i + 1] / kappa[i]).log(), (kappa[i] / kappa[i - 1]).log()
-        weight = step / (2 * before) if i > 1 else corrected * (kappa[2] - kappa[1]) / (2 * kappa[1])
-        y, last = (kappa[i] / kappa[i + 1]) * y + (1 - kappa[i] / kappa[i + 1]) * (x0 + weight * (x0 - last)), x0
+        weight = (
+            step / (2 * before)
+            if i > 1
+            else corrected * (kappa[2] - kappa[1]) / (2 * kappa[1])
+        )
+        y, last = (
+            (kappa[i] / kappa[i + 1]) * y
+            + (1 - kappa[i] / kappa[i + 1]) * (x0 + weight * (x0 - last)),
+            x0,
+        )
 
 
 def distance(x):
     "From the mixture, by its quantiles."
     part = (torch.arange(len(x), dtype=torch.float64) + 0.5) / len(x)
-    return (x[:, 0].sort().values - at[torch.searchsorted(cdf, part)]).abs().mean().item()
+    return (x[:, 0].sort().values
+            - at[torch.searchsorted(cdf, part)]).abs().mean().item()
 
 
 own = {n: [distance(quantiles(n, c)) for c in (False, True)] for n in (10, 25, 50)}
 assert own[25][0] < result["oracle"]["samples, exact draws"]["1"]
 for first, second in own.values(): assert second < 0.85 * first
-{f"{n} evaluations": {"as in the library": round(v, 4), "corrected": round(w, 4)} for n, (v, w) in own.items()}
+{f"{n} evaluations": {"as in the library": round(v, 4), "corrected": round(w, 4)}
+ for n, (v, w) in own.items()}
 
 
 # %% [markdown]
@@ -138,7 +165,8 @@ for first, second in own.values(): assert second < 0.85 * first
 # %%
 def walked(n, corrected):
     "Samples for the codes of test images, from the same noise, with or without the corrected step."
-    levels = [samplers.Level(*k) for k in zip(*samplers.noise_level(again.path, times(n)), strict=True)]
+    levels = [samplers.Level(*k)
+              for k in zip(*samplers.noise_level(again.path, times(n)), strict=True)]
     y, last, before, g = end, None, None, torch.Generator().manual_seed(0)
     for here, there in pairwise(levels):
         x0 = bar = D_end(y, here.t.expand(len(y))).clamp(-1, 1)
@@ -146,8 +174,10 @@ def walked(n, corrected):
         if last is not None and step.isfinite():
             kappa = here.gamma.sqrt(), there.gamma.sqrt()
             first = corrected * (kappa[1] - kappa[0]) / (2 * kappa[0])
-            bar = x0 + float(step / (2 * before) if before.isfinite() else first) * (x0 - last)
-        y, last, before = samplers.update(y, bar, here, there, end, 0.0, "sample", g), x0, step
+            bar = x0 + float(step / (2 * before) if before.isfinite()
+                             else first) * (x0 - last)
+        y, last, before = samplers.update(y, bar, here, there, end, 0.0, "sample",
+                                          g), x0, step
     return y
 
 
@@ -158,7 +188,8 @@ with torch.no_grad():
     own = again.decode(codes, "sample", 10, seed=0)
     test_close(own, walked(10, False), eps=1e-5)
     settled = walked(200, False)
-    distance_of = {c: sqnorm(walked(10, c) - settled).mean().item() ** 0.5 for c in (False, True)}
+    distance_of = {c: sqnorm(walked(10, c) - settled).mean().item() ** 0.5
+                   for c in (False, True)}
 assert abs(distance_of[True] / distance_of[False] - 1) < 0.02
 f"corrected / as it is: {distance_of[True] / distance_of[False]:.4f}"
 
@@ -168,7 +199,8 @@ f"corrected / as it is: {distance_of[True] / distance_of[False]:.4f}"
 # *Samples.* On both worlds, 25 evaluations of the update are as good as 500 of Heun with churn, within the error of the draws; on the oracle, also as good as exact draws. On the digits ten are. (The two samplers share the codes there, so that their difference is surer than the bars.) First order is not enough on the oracle: it is twice as far off at 25.
 
 # %%
-oracle, digits = ({k: curve(w, k) for k in result[w] if isinstance(result[w][k], dict)} for w in ("oracle", "digits"))
+oracle, digits = ({k: curve(w, k) for k in result[w] if isinstance(result[w][k], dict)}
+                  for w in ("oracle", "digits"))
 churn = "samples, Heun with churn"
 assert oracle["point, ours"][10] < oracle["point, Euler"][100] / 4
 assert abs(digits["point, ours"][10] / digits["point, Euler"][100] - 1) < 0.02
@@ -180,12 +212,20 @@ assert oracle["samples, ours, order 1"][25] > 2 * oracle["samples, ours"][25]
 ratio = lambda v, w: f"x {v / w:.2f}"
 told = lambda world, name, n: f"{world[name][n]:.4f} ± {world[name + ' +-'][n]:.4f}"
 {
-    "point, 10 against Euler 100": {"oracle": ratio(oracle["point, ours"][10], oracle["point, Euler"][100]),
-                                    "digits": ratio(digits["point, ours"][10], digits["point, Euler"][100])},
-    "samples, 25": {"oracle": told(oracle, "samples, ours", 25), "digits": told(digits, "samples, ours", 25)},
-    "samples, churn 500": {"oracle": told(oracle, churn, 500), "digits": told(digits, churn, 500)},
+    "point, 10 against Euler 100": {
+        "oracle": ratio(oracle["point, ours"][10], oracle["point, Euler"][100]),
+        "digits": ratio(digits["point, ours"][10], digits["point, Euler"][100]),
+    },
+    "samples, 25": {
+        "oracle": told(oracle, "samples, ours", 25),
+        "digits": told(digits, "samples, ours", 25),
+    },
+    "samples, churn 500": {
+        "oracle": told(oracle, churn, 500),
+        "digits": told(digits, churn, 500),
+    },
     "exact draws": told(oracle, "samples, exact draws", 1),
-}  # fmt: skip
+}
 
 # %% [markdown]
 # ## The start of the walk

@@ -55,31 +55,37 @@ assert estimates[32] < estimates[256] < 0 and abs(estimates[2000]) < 0.1
 
 # %%
 SCORES = ("DCI", "MIG", "TAD")
-COSTS = {"total correlation": "total correlation (nats)", "point": "squared error of points",
+COSTS = {"total correlation": "total correlation (nats)",
+         "point": "squared error of points",
          "sliced Wasserstein": "sliced Wasserstein"}  # fmt: skip
 
 
-def column(name, w, key): return np.array([r[key] for r in result[name]["rows"] if r["tc_weight"] == w])
+def column(name, w, key):
+    return np.array([r[key] for r in result[name]["rows"] if r["tc_weight"] == w])
 
 
 def summary(name, key):
     "Weights, means and standard errors over the seeds."
     weights = sorted({r["tc_weight"] for r in result[name]["rows"]})
     values = [column(name, w, key) for w in weights]
-    return weights, [v.mean() for v in values], [v.std(ddof=1) / len(v) ** 0.5 for v in values]
+    return weights, [v.mean() for v in values], [v.std(ddof=1) / len(v) ** 0.5
+                                                 for v in values]
 
 
 def draw(name):
     fig, axes = plt.subplots(1, 4, figsize=(10, 2.7), layout="constrained")
     for j, key in enumerate(SCORES):
-        axes[0].errorbar(*summary(name, key), fmt=f"C{j}-{'osD'[j]}", capsize=3, label=key)
+        axes[0].errorbar(*summary(name, key), fmt=f"C{j}-{'osD'[j]}", capsize=3,
+                         label=key)
         axes[0].plot(*summary(name, f"{key}, rotated")[:2], f"C{j}:")
     axes[0].set_ylabel("score (dotted: rotated)")
-    axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=8, columnspacing=1, handlelength=1)
+    axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=8,
+                   columnspacing=1, handlelength=1)
     for ax, (key, label) in zip(axes[1:], COSTS.items(), strict=True):
         ax.errorbar(*summary(name, key), fmt="k-o", capsize=3)
         ax.set(ylabel=label, ylim=(0, 1.7 * max(summary(name, key)[1])))
-    axes[3].plot(*summary(name, "sliced Wasserstein, real")[:2], color="0.4", linestyle=":", label="other real images")
+    axes[3].plot(*summary(name, "sliced Wasserstein, real")[:2], color="0.4",
+                 linestyle=":", label="other real images")
     axes[3].legend(fontsize=8)
     for ax in axes: ax.set_xlabel("weight w")
     fig.suptitle(name, fontsize=11)
@@ -97,12 +103,19 @@ assert min(seeds.values()) >= 3
 
 # %%
 mean = lambda name, w, key: column(name, w, key).mean()
-assert mean("disks", 10, "MIG") > 4 * mean("disks", 10, "MIG, rotated") and mean("disks", 0, "MIG") < 0.1
-assert mean("disks", 10, "TAD") > 3 * mean("disks", 10, "TAD, rotated") > mean("disks", 0, "TAD")
-assert mean("disks", 10, "total correlation") < mean("disks", 0, "total correlation") / 6
+assert (
+    mean("disks", 10, "MIG") > 4 * mean("disks", 10, "MIG, rotated")
+    and mean("disks", 0, "MIG") < 0.1
+)
+assert mean("disks", 10, "TAD") > 3 * mean("disks", 10,
+                                           "TAD, rotated") > mean("disks", 0, "TAD")
+assert mean("disks", 10,
+            "total correlation") < mean("disks", 0, "total correlation") / 6
 assert 1.8 < mean("disks", 10, "point") / mean("disks", 0, "point") < 2.5
 keys = ("DCI", "MIG", "TAD", "total correlation", "rate", "point", "sliced Wasserstein")
-show = lambda name, w: {k: f"{mean(name, w, k):.3f} ± {column(name, w, k).std(ddof=1):.3f}" for k in keys}
+show = lambda name, w: {
+    k: f"{mean(name, w, k):.3f} ± {column(name, w, k).std(ddof=1):.3f}" for k in keys
+}
 {f"w = {w}": show("disks", w) for w in (0, 3, 10)}
 
 # %% [markdown]
@@ -113,11 +126,16 @@ weak = "sprites, rate weight 0.1"
 draw(weak)
 assert mean("sprites", 10, "rate") < 0.2 and mean("sprites", 0, "rate") < 2
 assert mean(weak, 3, "total correlation") < 0.1 * mean(weak, 0, "total correlation")
-assert mean(weak, 3, "MIG") < 0.05 and mean(weak, 3, "DCI") < mean(weak, 3, "DCI, rotated") + 0.05
+assert (
+    mean(weak, 3, "MIG") < 0.05
+    and mean(weak, 3, "DCI") < mean(weak, 3, "DCI, rotated") + 0.05
+)
 assert mean(weak, 3, "point") > 1.5 * mean(weak, 0, "point")
 assert mean(weak, 3, "sliced Wasserstein") > mean(weak, 0, "sliced Wasserstein")
-{"rate weight 1": {w: show("sprites", w) for w in (0, 10)}, "rate weight 0.1": {w: show(weak, w) for w in (0, 3)},
- "commands": [result[k]["command"] for k in ("sprites", weak)], "seeds": len(column(weak, 3, "MIG"))}  # fmt: skip
+{"rate weight 1": {w: show("sprites", w) for w in (0, 10)},
+ "rate weight 0.1": {w: show(weak, w) for w in (0, 3)},
+ "commands": [result[k]["command"] for k in ("sprites", weak)],
+ "seeds": len(column(weak, 3, "MIG"))}  # fmt: skip
 
 # %% [markdown]
 # The same code, smaller: a hundred and twenty steps, one seed. The term is monitored with the loss.
@@ -127,7 +145,8 @@ x, found = data.disks(1500, 16, seed=0).x, {}
 for w in (0.0, 10.0):
     torch.manual_seed(0)
     model = DBAE((1, 16, 16), 6, width=8, stochastic=True, kl_weight=1.0, tc_weight=w)
-    rules = {"steps": 120, "batch_size": 16, "lr": 3e-3, "ema": 0.95, "seed": 0, "log_every": 120}
+    rules = {"steps": 120, "batch_size": 16, "lr": 3e-3, "ema": 0.95, "seed": 0,
+             "log_every": 120}
     done = fit(model, x, **rules, progress=False, device="cpu")
     q = model.posterior(x[:1000])
     z = q.mean + q.stddev * randn_like(q.mean, rng(0))

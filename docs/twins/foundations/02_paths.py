@@ -220,7 +220,8 @@ class VE(Diffusion):
 
 # %%
 fig, ax = plt.subplots()
-for path, name, style in [(VPLinear(), "VP linear", "-"), (VPCosine(), "VP cosine", "--"), (VE(), "VE", "-.")]:
+for path, name, style in [(VPLinear(), "VP linear", "-"),
+                          (VPCosine(), "VP cosine", "--"), (VE(), "VE", "-.")]:
     t = torch.linspace(0.002, 1, 400, dtype=torch.float64)
     ax.plot(t, path.logsnr(t * path.T), style, label=name)
 ax.set(xlabel=r"$t/T$", ylabel=r"log-SNR $\lambda_t$", title="What a schedule is")
@@ -236,17 +237,21 @@ def derivative(fn, t):
     return torch.autograd.grad((fn(t) + 0 * t).sum(), t)[0]
 
 
-def relative(got, want): return torch.where(got == want, 0, (got - want).abs() / want.abs()).max().item()
+def relative(got, want):
+    return torch.where(got == want, 0, (got - want).abs() / want.abs()).max().item()
 
 
 worst = 0.0
-for path in [VPLinear(), VPLinear(0.1, 2.0), VPCosine(), VPCosine(-20.0), VE(), VE(5.0)]:
-    l = torch.linspace(max(-20.0, float(path.logsnr(path.T))), 20, 200, dtype=torch.float64)
+for path in [VPLinear(), VPLinear(0.1, 2.0), VPCosine(), VPCosine(-20.0), VE(),
+             VE(5.0)]:
+    l = torch.linspace(max(-20.0, float(path.logsnr(path.T))), 20, 200,
+                       dtype=torch.float64)
     t = path.t_of_logsnr(l)
     for got, want in [
         (path.logsnr(t), l),
         (derivative(lambda s: path.alpha(s).log(), t), path.f(t)),
-        (derivative(lambda s: path.sigma(s) ** 2, t) - 2 * path.f(t) * path.sigma(t) ** 2, path.g2(t)),
+        (derivative(lambda s: path.sigma(s) ** 2,
+                    t) - 2 * path.f(t) * path.sigma(t) ** 2, path.g2(t)),
         (derivative(path.logsnr, t), path.dlogsnr(t)),
         (derivative(path.gamma, t), path.dgamma(t)),
         (path.t_of_gamma(path.gamma(t)), t),
@@ -255,7 +260,8 @@ for path in [VPLinear(), VPLinear(0.1, 2.0), VPCosine(), VPCosine(-20.0), VE(), 
     ]:
         worst = max(worst, relative(got, want))
 assert worst < 1e-10
-with expect_fail(ValueError, contains="t: expected times in [0, 1], got [-0.1]"): VPLinear().coefs(-0.1)
+with expect_fail(ValueError, contains="t: expected times in [0, 1], got [-0.1]"):
+    VPLinear().coefs(-0.1)
 f"worst relative error: {worst:.1e}"
 
 
@@ -323,7 +329,8 @@ assert (start.a, start.b, start.c) == (0, 1, 0)
 assert (end.a, end.b, end.c) == (1, 0, 0)
 
 middle = torch.stack(bridge.coefs(0.5))
-test_close(middle, torch.tensor([0.2604, 0.7105, 0.4625], dtype=torch.float64), eps=1e-4)
+test_close(middle, torch.tensor([0.2604, 0.7105, 0.4625], dtype=torch.float64),
+           eps=1e-4)
 middle
 
 # %% [markdown]
@@ -333,13 +340,21 @@ middle
 BRIDGES = [bridge, Pinned(VPLinear()), Pinned(VPCosine(-2.0)), Pinned(VE())]
 for pin in BRIDGES:
     t = torch.linspace(0.05, 0.95, 40, dtype=torch.float64) * pin.T
-    alpha, sigma, alpha_T, sigma_T = pin.base.alpha(t), pin.base.sigma(t), pin.base.alpha(pin.T), pin.base.sigma(pin.T)
+    alpha, sigma, alpha_T, sigma_T = (
+        pin.base.alpha(t),
+        pin.base.sigma(t),
+        pin.base.alpha(pin.T),
+        pin.base.sigma(pin.T),
+    )
     covariance = alpha_T / alpha * sigma**2
     slope = covariance / sigma_T**2
-    conditioned = Coefs(slope, alpha - slope * alpha_T, (sigma**2 - slope * covariance).sqrt())
-    for got, want in zip(pin.coefs(t), conditioned, strict=True): test_close(got / want, torch.ones_like(t), eps=1e-8)
+    conditioned = Coefs(slope, alpha - slope * alpha_T,
+                        (sigma**2 - slope * covariance).sqrt())
+    for got, want in zip(pin.coefs(t), conditioned, strict=True):
+        test_close(got / want, torch.ones_like(t), eps=1e-8)
 
-early, late = torch.logspace(-6, -1, 50).double(), torch.linspace(0.1, 0.9, 100).double()
+early, late = torch.logspace(-6, -1,
+                             50).double(), torch.linspace(0.1, 0.9, 100).double()
 t = torch.cat([early, late, 1 - early])
 B, BT, left = bridge.base.B(t), bridge.base.B(1.0), (1 - t) * (0.1 + 1.0 * (1 + t))
 a, b = torch.sinh(B / 2) / torch.sinh(BT / 2), torch.sinh(left / 2) / torch.sinh(BT / 2)
@@ -360,7 +375,8 @@ for pin in BRIDGES:
     assert err[u <= 0.9].max() < 1e-12 and err.max() < 1e-9
     test_close(derivative(pin.gamma, t) / pin.dgamma(t), torch.ones_like(u), eps=1e-10)
     test_close(pin.gamma(pin.t_of_gamma(plain)) / plain, torch.ones_like(u), eps=1e-9)
-    test_close(pin.coefs(t).b / pin.coefs(t).c ** 2 / pin.tilt(t), torch.ones_like(u), eps=1e-12)
+    test_close(pin.coefs(t).b / pin.coefs(t).c ** 2 / pin.tilt(t), torch.ones_like(u),
+               eps=1e-12)
 with expect_fail(ValueError, contains="SNR_T"): Pinned(VPCosine(-40.0))
 
 # %% [markdown]
@@ -375,17 +391,21 @@ eps = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
 fig, axes = plt.subplots(2, 7, figsize=(7, 2.5))
 for row, path in zip(axes, [VPCosine(), bridge], strict=True):
     for ax, t in zip(row, np.linspace(0, 1, 7), strict=True):
-        ax.imshow(path.mix(x0[None], eps[None], t, xT[None] if path is bridge else None)[0], vmin=-1.5, vmax=1.5)
+        ax.imshow(path.mix(x0[None], eps[None], t,
+                           xT[None] if path is bridge else None)[0], vmin=-1.5,
+                  vmax=1.5)
         ax.set_axis_off()
         ax.set_title(f"$c_t$={path.coefs(t).c:.2f}", fontsize=9)
-fig.suptitle("From $t=0$ to $t=T$: a diffusion ends in noise, a bridge in its pin", fontsize=11);
+fig.suptitle("From $t=0$ to $t=T$: a diffusion ends in noise, a bridge in its pin",
+             fontsize=11);
 
 # %%
 fig, ax = plt.subplots()
 t = torch.linspace(0, 1, 300, dtype=torch.float64)
 for k, name, style in zip(bridge.coefs(t), "abc", ["-", "--", "-."], strict=True):
     ax.plot(t, k, style, label=f"${name}_t$")
-ax.set(xlabel="$t$", ylabel="coefficient", title=r"A bridge: $x_t=a_t\,x_T+b_t\,x_0+c_t\,\varepsilon$")
+ax.set(xlabel="$t$", ylabel="coefficient",
+       title=r"A bridge: $x_t=a_t\,x_T+b_t\,x_0+c_t\,\varepsilon$")
 ax.legend();
 
 # %% [markdown]

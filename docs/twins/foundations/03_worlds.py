@@ -132,7 +132,8 @@ def score(data: Mixture, x: Tensor) -> Tensor:
 f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
 g = torch.Generator().manual_seed(0)
 randn = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64)
-two = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None], f64(0.15**2, 0.1**2)[:, None, None])
+two = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None],
+              f64(0.15**2, 0.1**2)[:, None, None])
 Sigma = torch.linalg.qr(randn(4, 4))[0]
 Sigma = Sigma @ torch.diag(f64(3.0, 1.0, 0.3, 0.1)) @ Sigma.T
 covs = torch.stack([Sigma, Sigma / 9, 0.05 * torch.eye(4).double()])
@@ -143,18 +144,24 @@ prior = log_density(two, grid[:, None]).exp()
 integral = lambda fn: torch.trapezoid(prior * fn, grid)
 test_close(integral(torch.ones_like(grid)), 1.0, eps=1e-12)
 draws = two.sample(40_000, seed=0)
-for of_draw, of_grid in [(draws[:, 0], grid), (draws[:, 0] ** 2, grid**2), (log_density(two, draws), prior.log())]:
-    assert abs(of_draw.mean() - integral(of_grid)) < 4 * of_draw.std() / len(draws) ** 0.5
+for of_draw, of_grid in [(draws[:, 0], grid), (draws[:, 0] ** 2, grid**2),
+                         (log_density(two, draws), prior.log())]:
+    assert abs(of_draw.mean()
+               - integral(of_grid)) < 4 * of_draw.std() / len(draws) ** 0.5
 
-reference = MixtureSameFamily(Categorical(blobs.weights), MultivariateNormal(blobs.means, blobs.covs))
+reference = MixtureSameFamily(Categorical(blobs.weights),
+                              MultivariateNormal(blobs.means, blobs.covs))
 draws = blobs.sample(40_000, seed=1)
 test_close(log_density(blobs, draws), reference.log_prob(draws), eps=1e-9)
 centre = blobs.weights @ blobs.means
-spread = torch.einsum("k,kij->ij", blobs.weights, covs + torch.einsum("ki,kj->kij", blobs.means, blobs.means))
+spread = torch.einsum("k,kij->ij", blobs.weights,
+                      covs + torch.einsum("ki,kj->kij", blobs.means, blobs.means))
 assert (draws.mean(0) - centre).abs().max() < 0.04
 assert (torch.cov(draws.T) - spread + torch.outer(centre, centre)).abs().max() < 0.1
-with expect_fail(ValueError, contains="weights: expected 2 positive"): Mixture(f64(0.7, 0.7), two.means, two.covs)
-with expect_fail(ValueError, contains="covs: expected shape (2, 1, 1)"): Mixture(two.weights, two.means, covs)
+with expect_fail(ValueError, contains="weights: expected 2 positive"):
+    Mixture(f64(0.7, 0.7), two.means, two.covs)
+with expect_fail(ValueError, contains="covs: expected shape (2, 1, 1)"):
+    Mixture(two.weights, two.means, covs)
 
 
 # %% [markdown]
@@ -187,8 +194,10 @@ for path, xT in [(VPCosine(), None), (VE(), None), (bridge, f64(0.7)[None])]:
         a, b, c = path.coefs(t)
         shifted = x_t if xT is None else x_t - a * xT
         like = torch.exp(-0.5 * ((shifted - b * grid) / c) ** 2)
-        test_close(denoiser(two, path, xT)(x_t, t)[:, 0], integral(like * grid) / integral(like), eps=1e-9)
-test_close(denoiser(two, bridge, f64(0.7)[None])(f64(0.7)[None], 1.0)[0], integral(grid), eps=1e-12)  # flat: the mean
+        test_close(denoiser(two, path, xT)(x_t, t)[:, 0],
+                   integral(like * grid) / integral(like), eps=1e-9)
+test_close(denoiser(two, bridge, f64(0.7)[None])(f64(0.7)[None], 1.0)[0],
+           integral(grid), eps=1e-12)  # flat: the mean
 
 # %% [markdown]
 # Second check: **Tweedie's formula** [@efron2011tweedie; derived in [03_scores](04_scores.ipynb)] says $\mathbb E[x_0|x_t]=(x_t+c^2\nabla_{x_t}\log p_t(x_t))/b$ for a diffusion. The right-hand side uses `noisy` and automatic differentiation, the left @eq-conjugate.
@@ -207,12 +216,15 @@ for path in [VPCosine(), VE()]:
 # %%
 x = torch.linspace(-1.6, 1.6, 300, dtype=torch.float64)[:, None]
 fig, ax = plt.subplots(figsize=(6, 3.8))
-ax.fill_between(x[:, 0], -1.6, log_density(two, x).exp() * 0.25 - 1.6, color="0.85", label="data density (scaled)")
+ax.fill_between(x[:, 0], -1.6, log_density(two, x).exp() * 0.25 - 1.6, color="0.85",
+                label="data density (scaled)")
 ax.plot(x, x, color="0.4", linewidth=1, label="input itself")
-ax.axhline(integral(grid), color="0.4", linewidth=1, linestyle=(0, (1, 3)), label="mean of the data")
+ax.axhline(integral(grid), color="0.4", linewidth=1, linestyle=(0, (1, 3)),
+           label="mean of the data")
 for s, style in [(0.05, "-"), (0.3, "--"), (0.6, "-."), (2.0, ":")]:
     ax.plot(x, denoiser(two, VE())(x, s), style, label=rf"$\sigma={s:g}$")
-ax.set(xlabel=r"noisy value $x_\sigma$", ylabel=r"$E[x_0\,|\,x_\sigma]$", ylim=(-1.6, 1.6))
+ax.set(xlabel=r"noisy value $x_\sigma$", ylabel=r"$E[x_0\,|\,x_\sigma]$",
+       ylim=(-1.6, 1.6))
 ax.set_title("The exact denoiser of a two-component mixture")
 fig.legend(loc="outside right center");
 
@@ -305,7 +317,8 @@ mu = f64(0.5, -1.0, 0.3, 0.0)
 world = GaussianWorld(mu, Sigma, randn(2, 4) / 2, f64(0.3, -0.2), 0.2 * torch.eye(2))
 x0, eps, z = world.draw(randn(100_000, 10))
 fit = torch.linalg.lstsq(torch.cat([z, torch.ones(len(z), 1)], 1), x0).solution
-test_close(torch.cat([world.gain, world.mean_given_z(torch.zeros(1, 2)).T], 1).T, fit, eps=0.02)
+test_close(torch.cat([world.gain, world.mean_given_z(torch.zeros(1, 2)).T], 1).T, fit,
+           eps=0.02)
 x0, eps, z = x0[:50], eps[:50], z[:50]
 
 
@@ -333,14 +346,17 @@ for path in [VPCosine(), VE(), VPLinear()]:
 # %%
 xT, x_t = randn(20, 1), randn(20, 1)
 for s0, k, tau, m, v in [(0.5, 0.8, 0.3, 0.8, 0.09), (0.5, 1.2, 0.8, 0.3, 0.16)]:
-    line = GaussianWorld(f64(0.0), f64(s0**2)[:, None], f64(k)[:, None], f64(0.0), f64(tau**2)[:, None])
+    line = GaussianWorld(f64(0.0), f64(s0**2)[:, None], f64(k)[:, None], f64(0.0),
+                         f64(tau**2)[:, None])
     test_close(line.mean_given_z(xT), m * xT, eps=1e-12)
     test_close(line.x_given_z.covs, f64(v).reshape(1, 1, 1), eps=1e-12)
     D = line.denoiser(bridge, xT, xT)
     test_close(D(xT, 1.0), m * xT, eps=1e-12)
     for t in f64(0.05, 0.3, 0.7, 0.99):
         a, b, c = bridge.coefs(t)
-        test_close(D(x_t, t), m * xT + b * v / (b**2 * v + c**2) * (x_t - (a + b * m) * xT), eps=1e-12)
+        test_close(D(x_t, t),
+                   m * xT + b * v / (b**2 * v + c**2) * (x_t - (a + b * m) * xT),
+                   eps=1e-12)
 
 
 # %% [markdown]
@@ -376,7 +392,8 @@ test_close(exact, closed, eps=1e-12)
 sampled = sqnorm(residual(randn(200_000, 10)))
 stderr = sampled.std() / len(sampled) ** 0.5
 assert abs(sampled.mean() - exact) < 4 * stderr
-with expect_fail(ValueError, contains="fn: expected an affine function"): expected_sqnorm(lambda w: w**2, 3)
+with expect_fail(ValueError, contains="fn: expected an affine function"):
+    expected_sqnorm(lambda w: w**2, 3)
 f"exact {exact:.6f}, posterior covariance {closed:.6f}, sampled {sampled.mean():.4f} ± {stderr:.4f}"
 
 # %% [markdown]

@@ -29,7 +29,13 @@ from fastcore.test import expect_fail, test_close, test_eq
 
 from scoreae.core.pages import paper
 from scoreae.foundations.paths import VE, Pinned, VPCosine, VPLinear
-from scoreae.foundations.worlds import Mixture, expected_sqnorm, log_density, noisy, score
+from scoreae.foundations.worlds import (
+    Mixture,
+    expected_sqnorm,
+    log_density,
+    noisy,
+    score,
+)
 
 # %%
 #| hide
@@ -89,7 +95,8 @@ def denoising_loss(s: Tensor, eps: Tensor, c: float | Tensor) -> Tensor:
 f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
 g = torch.Generator().manual_seed(0)
 randn = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64)
-data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None], f64(0.15**2, 0.1**2)[:, None, None])
+data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None],
+               f64(0.15**2, 0.1**2)[:, None, None])
 b, c = 0.8, 0.6
 axes = [torch.linspace(-high, high, 601, dtype=torch.float64) for high in (2, 8)]
 x0, eps = torch.cartesian_prod(*axes).split(1, dim=1)
@@ -111,18 +118,25 @@ torch.stack([explicit, implicit, denoising])
 # In more dimensions the trace needs a test of its own. First against the full Jacobian, and against random probes: if $\mathbb E\,vv^\top=I$ then $\mathbb E\,v^\top(\nabla s)\,v=\operatorname{tr}\nabla s$, which is the cheap estimator of sliced score matching [@song2019sliced]; averaged over *all* sign vectors it is exact. Then @eq-implicit for $x\sim\mathcal N(0,C)$, $C=RR^\top$, and a linear $s$. Both losses are quadratic, so averaging them over the $2d$ points $\pm\sqrt d\,Re_i$, which have mean $0$ and covariance $C$, is exact. The constant is $\tfrac12\operatorname{tr}C^{-1}$.
 
 # %%
-M1, M2, K, R = randn(3, 3), randn(3, 3), randn(3, 3), torch.eye(3).double() + 0.3 * randn(3, 3)
+M1, M2, K, R = (
+    randn(3, 3),
+    randn(3, 3),
+    randn(3, 3),
+    torch.eye(3).double() + 0.3 * randn(3, 3),
+)
 model, x = (lambda x: torch.tanh(x @ M1) @ M2), randn(20, 3)
 trace = implicit_loss(model, x).detach() - sqnorm(model(x)) / 2
 jacobian = torch.stack([torch.autograd.functional.jacobian(model, v) for v in x])
 signs = torch.cartesian_prod(*[f64(-1, 1)] * 3)
-probes = [(torch.autograd.functional.vjp(model, x, v.expand_as(x))[1] * v).sum(1) for v in signs]
+probes = [(torch.autograd.functional.vjp(model, x, v.expand_as(x))[1] * v).sum(1)
+          for v in signs]
 test_close(trace, jacobian.diagonal(dim1=1, dim2=2).sum(1), eps=1e-12)
 test_close(trace, torch.stack(probes).mean(0), eps=1e-12)
 
 points, precision = 3**0.5 * torch.cat([R.T, -R.T]), torch.linalg.inv(R @ R.T)
 linear = lambda x: x @ K.T
-shift = explicit_loss(linear(points), -points @ precision).mean() - implicit_loss(linear, points).mean()
+shift = explicit_loss(linear(points),
+                      -points @ precision).mean() - implicit_loss(linear, points).mean()
 test_close(shift.detach(), precision.trace() / 2, eps=1e-12)
 
 # %% [markdown]
@@ -141,10 +155,14 @@ assert ((means - exact).abs() < 4 * errors).all()
 
 line = torch.linspace(-1.8, 1.8, 200, dtype=torch.float64)[:, None]
 fig, ax = plt.subplots()
-ax.plot(x_t[:1500], target[:1500], ".", color="0.6", markersize=2, label=r"targets $-\varepsilon/c$")
-ax.plot(line, score(noisy(data, b, c), line), color="C1", label=r"score $\nabla\log p_t$")
-ax.plot((bins[1:] + bins[:-1]) / 2, means, "o", color="C0", markersize=5, label="mean target in a bin")
-ax.set(xlabel="$x_t$", ylabel="score", xlim=(-1.8, 1.8), ylim=(-6, 6), title="A score is the mean of random targets")
+ax.plot(x_t[:1500], target[:1500], ".", color="0.6", markersize=2,
+        label=r"targets $-\varepsilon/c$")
+ax.plot(line, score(noisy(data, b, c), line), color="C1",
+        label=r"score $\nabla\log p_t$")
+ax.plot((bins[1:] + bins[:-1]) / 2, means, "o", color="C0", markersize=5,
+        label="mean target in a bin")
+ax.set(xlabel="$x_t$", ylabel="score", xlim=(-1.8, 1.8), ylim=(-6, 6),
+       title="A score is the mean of random targets")
 ax.legend(loc="upper right");
 
 # %% [markdown]
@@ -164,7 +182,8 @@ second = f64(0.25, 0.1, 0.1, 0.4).reshape(2, 2)  # moments of (x_0, x_T)
 pixel, pin = randn(5, 1), randn(5, 1)  # some values of x_t and x_T
 for t in (0.05, 0.5, 0.95):
     a_t, b_t, c_t = bridge.coefs(t)
-    seen = torch.stack([torch.stack([b_t, a_t, c_t]), f64(0, 1, 0)])  # (x_t, x_T) from (x_0, x_T, eps)
+    seen = torch.stack([torch.stack([b_t, a_t, c_t]),
+                        f64(0, 1, 0)])  # (x_t, x_T) from (x_0, x_T, eps)
     moments = torch.block_diag(second, f64(1.0)[:, None])
     regression = torch.linalg.solve(seen @ moments @ seen.T, seen @ moments[:, :1])
     gaussian_score = ((a_t + 0.25 * b_t) * pin - pixel) / (0.225 * b_t**2 + c_t**2)
@@ -270,15 +289,18 @@ for path, end in [(VPCosine(), None), (VE(), None), (bridge, xT)]:
     k = path.coefs(t)
     a, b, c = (v[:, None] for v in k)
     x_t = path.mix(clean, noise, t, end)
-    targets = {"eps": noise, "x0": clean, "v": b * noise - c * clean, "score": -noise / c}
-    factors = {"eps": 1, "x0": path.gamma(t), "v": k.b**2 / (k.b**2 + k.c**2) ** 2, "score": k.c**2}
+    targets = {"eps": noise, "x0": clean, "v": b * noise - c * clean,
+               "score": -noise / c}
+    factors = {"eps": 1, "x0": path.gamma(t), "v": k.b**2 / (k.b**2 + k.c**2) ** 2,
+               "score": k.c**2}
     for kind in KINDS:
         s = scalings(kind, k, stats)
         F, F_wrong = from_x0(s, clean, x_t, end), from_x0(s, wrong, x_t, end)
         assert ((to_x0(s, F, x_t, end) - clean).abs() / (1 + a / b)).max() < 1e-12
         if kind == "edm": continue
         assert ((F - targets[kind]).abs() / (1 + targets[kind].abs())).max() < 1e-9
-        ratio = factors[kind] * sqnorm(F_wrong - F) / (path.gamma(t) * sqnorm(wrong - clean))
+        ratio = factors[kind] * sqnorm(F_wrong
+                                       - F) / (path.gamma(t) * sqnorm(wrong - clean))
         test_close(ratio, torch.ones_like(t), eps=1e-6)
 
 for path in (VPCosine(), VE(), bridge):
@@ -286,9 +308,11 @@ for path in (VPCosine(), VE(), bridge):
         k = path.coefs(path.t_of_gamma(f64(level).exp()[0]))
         a, b, c, v0, vT, v0T = (Fraction(float(v)) for v in (*k, *stats))
         skips = {"eps": 1 / b, "x0": 0, "v": b / (b**2 + c**2), "score": 1 / b}
-        skips["edm"] = (b * v0 + a * v0T) / (a**2 * vT + b**2 * v0 + 2 * a * b * v0T + c**2)
+        skips["edm"] = (b * v0 + a * v0T) / (a**2 * vT + b**2 * v0 + 2 * a * b * v0T
+                                             + c**2)
         for kind in KINDS:
-            exact, got = float(1 - b * skips[kind]), float(scalings(kind, k, stats).rest)
+            exact, got = float(1
+                               - b * skips[kind]), float(scalings(kind, k, stats).rest)
             assert abs(got - exact) <= 1e-12 * exact
 
 # %% [markdown]
@@ -300,8 +324,11 @@ s, total = scalings("edm", VE().coefs(sigma), Stats(spread**2)), sigma**2 + spre
 table = [total**-0.5, spread**2 / total, 0 * sigma, sigma * spread * total**-0.5]
 for got, want in zip(s[:4], table, strict=True): test_close(got, want, eps=1e-12)
 estimates = [clean[:50], wrong[:50]]
-F, F_wrong = (from_x0(s, x0, VE().mix(clean[:50], noise[:50], sigma)) for x0 in estimates)
-ratio = spread**2 / total * sqnorm(F_wrong - F) / (VE().gamma(sigma) * sqnorm(wrong[:50] - clean[:50]))
+F, F_wrong = (from_x0(s, x0, VE().mix(clean[:50], noise[:50], sigma))
+              for x0 in estimates)
+ratio = spread**2 / total * sqnorm(F_wrong
+                                   - F) / (VE().gamma(sigma)
+                                           * sqnorm(wrong[:50] - clean[:50]))
 test_close(ratio, torch.ones_like(sigma), eps=1e-6)
 
 k = VPCosine().coefs(torch.linspace(0.01, 0.99, 50, dtype=torch.float64))
@@ -323,7 +350,9 @@ for t in f64(0.01, 0.3, 0.7, 0.99):
         return s.inp * x_t, from_x0(s, x0, x_t)
 
     sizes = [expected_sqnorm(lambda w, i=i: pair(w)[i], 3) for i in (0, 1)]
-    both = expected_sqnorm(lambda w: sum(pair(w)), 3)  # a sum of two has mean square 2 iff they are uncorrelated
+    both = expected_sqnorm(
+        lambda w: sum(pair(w)), 3
+    )  # a sum of two has mean square 2 iff they are uncorrelated
     test_close(torch.stack([*sizes, both]), f64(1.0, 1.0, 2.0), eps=1e-10)
 
 # %% [markdown]
@@ -404,22 +433,26 @@ for path, end in [(VPCosine(), None), (bridge, xT)]:
     for kind in KINDS:
         D = Denoiser(path, F, kind, stats, end)
         plain = plain_residual(D, path, clean, noise, t, end)
-        test_close(residual(D, path, clean, noise, t, end) / (1 + plain.abs()), plain / (1 + plain.abs()), eps=1e-8)
+        test_close(residual(D, path, clean, noise, t, end) / (1 + plain.abs()),
+                   plain / (1 + plain.abs()), eps=1e-8)
 
 sharp = float(VPCosine().t_of_gamma(f64(20.0).exp()[0]))
 
 
 def worst(fn, *net):
     "Largest error of float32 against float64."
-    rounded, exact = (fn(Denoiser(VPCosine(), *net), v) for v in (torch.float32, torch.float64))
+    rounded, exact = (fn(Denoiser(VPCosine(), *net), v)
+                      for v in (torch.float32, torch.float64))
     return float((rounded - exact).abs().max())
 
 
 collected = lambda D, kind: D.residual(clean.to(kind), noise.to(kind), sharp)
-plain = lambda D, kind: plain_residual(D, VPCosine(), clean.to(kind), noise.to(kind), sharp)
+plain = lambda D, kind: plain_residual(D, VPCosine(), clean.to(kind), noise.to(kind),
+                                       sharp)
 errors = {"edm, collected": worst(collected, F), "edm, difference": worst(plain, F)}
 errors["x0, collected"] = worst(collected, lambda x, level: x, "x0")
-assert errors["edm, collected"] < 1e-5 and min(errors["edm, difference"], errors["x0, collected"]) > 1e-4
+assert errors["edm, collected"] < 1e-5 and min(errors["edm, difference"],
+                                               errors["x0, collected"]) > 1e-4
 {k: f"{v:.0e}" for k, v in errors.items()}
 
 # %% [markdown]
@@ -427,24 +460,33 @@ assert errors["edm, collected"] < 1e-5 and min(errors["edm, difference"], errors
 
 # %%
 shown = []
-D = Denoiser(bridge, lambda x, level: shown.append(level) or x, stats=stats, xT=xT[:2], span=(-3.0, 5.0))
+D = Denoiser(bridge, lambda x, level: shown.append(level) or x, stats=stats, xT=xT[:2],
+             span=(-3.0, 5.0))
 for t in (0.0, f64(0.5, 1.0), 1.0): assert D(clean[:2], t).isfinite().all()
 middle = float(bridge.gamma(0.5).log())
 test_close(torch.stack(shown), f64(5, 5, middle, -3, -3, -3).reshape(3, 2), eps=1e-12)
-with expect_fail(ValueError, contains="xT: expected one endpoint for each noisy image"): D(clean[:3], 0.5)
-with expect_fail(ValueError, contains="t: expected one time, or 2 times"): D(clean[:2], f64(0.1, 0.2, 0.3))
+with expect_fail(ValueError, contains="xT: expected one endpoint for each noisy image"):
+    D(clean[:3], 0.5)
+with expect_fail(ValueError, contains="t: expected one time, or 2 times"):
+    D(clean[:2], f64(0.1, 0.2, 0.3))
 with expect_fail(ValueError, contains="t: expected times in [0, 1]"): D(clean[:2], 1.5)
-with expect_fail(ValueError, contains="span: expected a range"): Denoiser(bridge, F, span=(5.0, -3.0))
-with expect_fail(ValueError, contains="kind: expected one of 'edm'"): Denoiser(bridge, F, "noise")
-with expect_fail(ValueError, contains="F: expected a network"): Denoiser(VE(), lambda x, level: x[:1])(clean[:2], 1.0)
+with expect_fail(ValueError, contains="span: expected a range"):
+    Denoiser(bridge, F, span=(5.0, -3.0))
+with expect_fail(ValueError, contains="kind: expected one of 'edm'"):
+    Denoiser(bridge, F, "noise")
+with expect_fail(ValueError, contains="F: expected a network"):
+    Denoiser(VE(), lambda x, level: x[:1])(clean[:2], 1.0)
 
 # %% [markdown]
 # The end of a bridge needs care: there $b=c=0$, and dividing by them is out of the question.
 
 # %%
-finite = {kind: all(bool(v.isfinite()) for v in scalings(kind, bridge.coefs(1.0), stats)) for kind in KINDS}
+finite = {kind: all(bool(v.isfinite())
+                    for v in scalings(kind, bridge.coefs(1.0), stats))
+          for kind in KINDS}
 test_eq(finite, {"edm": True, "eps": False, "x0": True, "v": False, "score": False})
-assert scalings("edm", bridge.coefs(1.0), Stats()).inp.isinf()  # varT = 0 says that the endpoint is blank
+assert scalings("edm", bridge.coefs(1.0),
+                Stats()).inp.isinf()  # varT = 0 says that the endpoint is blank
 finite
 
 # %% [markdown]

@@ -53,7 +53,8 @@ def relative(got, want): return ((got - want).abs() / (1 + want.abs())).max().it
 vp, ve, cosine = BRIDGES
 t = torch.linspace(0, 80, 41, dtype=torch.float64)
 r = (t / 80) ** 2
-for got, want in zip(ve.coefs(t), (r, 1 - r, t * (1 - r).sqrt()), strict=True): test_close(got, want, eps=1e-12)
+for got, want in zip(ve.coefs(t), (r, 1 - r, t * (1 - r).sqrt()), strict=True):
+    test_close(got, want, eps=1e-12)
 test_close(torch.stack(ve.coefs(40.0)), f64(0.25, 0.75, 34.641), eps=1e-3)
 test_close(torch.stack(vp.coefs(1e-6)), f64(0, 1, 3.16e-4), eps=1e-6)
 test_close(torch.stack(vp.coefs(1 - 1e-6)), f64(1, 2e-6, 1.45e-3), eps=1e-5)
@@ -107,17 +108,22 @@ def doob(path: Pinned, x: Tensor, t: Tensor, xT: Tensor) -> Tensor:
 
 # %%
 x, xT = randn(64, 1), randn(64, 1)
-with expect_fail(ValueError, contains="path: expected a pinned path"): doob(VPCosine(), x, f64(0.5)[0], xT)
+with expect_fail(ValueError, contains="path: expected a pinned path"):
+    doob(VPCosine(), x, f64(0.5)[0], xT)
 for path in BRIDGES:
     base, T = path.base, path.T
     for t in f64(0.01, 0.3, 0.7, 0.95) * T:
         kappa = base.alpha(T) / base.alpha(t)
         xg = x.clone().requires_grad_()
-        log_h = -0.5 * (xT - kappa * xg) ** 2 / (base.sigma(T) ** 2 - kappa**2 * base.sigma(t) ** 2)
-        test_close(doob(path, x, t, xT) / torch.autograd.grad(log_h.sum(), xg)[0], torch.ones_like(x), eps=1e-10)
-    assert relative(doob(path, x, f64(0.0)[0], xT), (xT / base.alpha(T) - x) * base.gamma(T)) < 1e-12
+        log_h = -0.5 * (xT - kappa * xg) ** 2 / (base.sigma(T) ** 2
+                                                 - kappa**2 * base.sigma(t) ** 2)
+        test_close(doob(path, x, t, xT) / torch.autograd.grad(log_h.sum(), xg)[0],
+                   torch.ones_like(x), eps=1e-10)
+    assert relative(doob(path, x, f64(0.0)[0], xT),
+                    (xT / base.alpha(T) - x) * base.gamma(T)) < 1e-12
     left = 1e-6 * T
-    assert relative(doob(path, x, f64(T - left)[0], xT) * left, (xT - x) / path.g2(T)) < 1e-5
+    assert relative(doob(path, x, f64(T - left)[0], xT) * left,
+                    (xT - x) / path.g2(T)) < 1e-5
     test_close(path.coefs(T - left).c ** 2 / left, path.g2(T), eps=1e-4 * T)
 
 # %% [markdown]
@@ -132,11 +138,17 @@ start, end = 1.3, -0.7
 for path in BRIDGES:
     mean = lambda t, path=path: path.coefs(t).a * end + path.coefs(t).b * start
     for t in f64(0.05, 0.3, 0.6, 0.9) * path.T:
-        drift = path.f(t) * mean(t) + path.g2(t) * doob(path, mean(t)[None], t, f64(end))[0]
+        drift = (
+            path.f(t) * mean(t) + path.g2(t) * doob(path, mean(t)[None], t, f64(end))[0]
+        )
         test_close(derivative(mean, t), drift, eps=1e-9)
-        delta, c2 = path.base.sigma(t) ** 2 * path.gamma(t) / path.base.gamma(path.T), path.coefs(t).c ** 2
+        delta, c2 = (
+            path.base.sigma(t) ** 2 * path.gamma(t) / path.base.gamma(path.T),
+            path.coefs(t).c ** 2,
+        )
         change = 2 * (path.f(t) - path.g2(t) / delta) * c2 + path.g2(t)
-        assert abs(derivative(lambda s: path.coefs(s).c ** 2, t) - change) < 1e-9 * (1 + c2)
+        assert abs(derivative(lambda s: path.coefs(s).c ** 2,
+                              t) - change) < 1e-9 * (1 + c2)
 
 
 # %% [markdown]
@@ -149,7 +161,8 @@ def simulate(path, n, steps, strength=1.0):
     times, trace = torch.linspace(0, path.T, steps + 1, dtype=torch.float64), [x]
     for t in times[:-1]:
         drift = path.f(t) * x + strength * path.g2(t) * doob(path, x, t, ends)
-        x = x + drift * (path.T / steps) + (path.g2(t) * path.T / steps).sqrt() * randn(n, 1)
+        x = x + drift * (path.T / steps) + (path.g2(t) * path.T
+                                            / steps).sqrt() * randn(n, 1)
         trace.append(x)
     return times, torch.stack(trace)[:, :, 0]
 
@@ -157,18 +170,21 @@ def simulate(path, n, steps, strength=1.0):
 times, paths = simulate(vp, 20_000, 800)
 for mark in (200, 400, 720):
     a, b, c = vp.coefs(times[mark])
-    assert abs(paths[mark].mean() - (a * end + b * start)) < 0.01 and abs(paths[mark].std() - c) < 0.01
+    assert abs(paths[mark].mean()
+               - (a * end + b * start)) < 0.01 and abs(paths[mark].std() - c) < 0.01
 for last, steps in [(paths[-1], 800), (simulate(vp, 20_000, 100)[1][-1], 100)]:
     test_close((last - end).std() / (vp.g2(1.0) / steps).sqrt(), 1.0, eps=0.02)
 
 fig, ax = plt.subplots()
 a, b, c = vp.coefs(times)
 mean = a * end + b * start
-ax.fill_between(times, mean - 2 * c, mean + 2 * c, color="C0", alpha=0.15, label=r"$m_t\pm2c_t$ (exact)")
+ax.fill_between(times, mean - 2 * c, mean + 2 * c, color="C0", alpha=0.15,
+                label=r"$m_t\pm2c_t$ (exact)")
 ax.plot(times, mean, color="black", label="$m_t$ (exact)")
 ax.plot(times, paths[:, :6], color="C0", linewidth=0.6)
 ax.plot([0, 1], [start, end], "o", color="C1", label="the two pinned ends")
-ax.set(xlabel="$t$", ylabel="$x_t$", title="Six simulated paths of the $h$-transformed SDE")
+ax.set(xlabel="$t$", ylabel="$x_t$",
+       title="Six simulated paths of the $h$-transformed SDE")
 ax.legend();
 
 
@@ -195,12 +211,18 @@ def moments(path, t, strength):
 
 t = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
 a, b, c = vp.coefs(t)
-for got, want in zip(moments(vp, t, 1.0), (a * end + b * start, c), strict=True): test_close(got, want, eps=1e-12)
+for got, want in zip(moments(vp, t, 1.0), (a * end + b * start, c), strict=True):
+    test_close(got, want, eps=1e-12)
 for strength in (0.25, 3.0):
     _, steered = simulate(vp, 20_000, 400, strength)
     for mark in (0.5, 0.9):
-        seen, (mean, std) = steered[round(400 * mark)], moments(vp, f64(mark)[0], strength)
-        assert abs(seen.mean() - mean) < 0.012 and abs(seen.std() - std) < 0.012 and abs(std - vp.coefs(mark).c) > 0.03
+        seen, (mean, std) = steered[round(400
+                                          * mark)], moments(vp, f64(mark)[0], strength)
+        assert (
+            abs(seen.mean() - mean) < 0.012
+            and abs(seen.std() - std) < 0.012
+            and abs(std - vp.coefs(mark).c) > 0.03
+        )
     mean, std = moments(vp, f64(1 - 1e-12)[0], strength)
     assert abs(mean - end) < 0.01 and std < 0.01
 
@@ -228,7 +250,8 @@ def score_from_x0(path: Path, x_t: Tensor, t: Tensor, x0: Tensor, xT: Tensor | N
 
 # %%
 x0, x_t = randn(64, 1), randn(64, 1)
-data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None], f64(0.05**2, 0.05**2)[:, None, None])
+data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None],
+               f64(0.05**2, 0.05**2)[:, None, None])
 for path in BRIDGES:
     for t in f64(0.02, 0.4, 0.9) * path.T:
         s, h = score_from_x0(path, x_t, t, x0, xT), doob(path, x_t, t, xT)
@@ -236,7 +259,8 @@ for path in BRIDGES:
         assert ((s - split).abs() / (s.abs() + h.abs())).max() < 1e-12
         a, b, c = path.coefs(t)
         exact = score(noisy(data, b, c), x_t - a * xT)
-        assert relative(score_from_x0(path, x_t, t, denoiser(data, path, xT)(x_t, t), xT), exact) < 1e-9
+        assert relative(score_from_x0(path, x_t, t, denoiser(data, path, xT)(x_t, t),
+                                      xT), exact) < 1e-9
 
 # %% [markdown]
 # The reconstruction loss of DBAE [@kim2025dbae] compares scores, $\tfrac12g^2\|s_\theta-s\|^2$. Since $s_\theta-s=\tfrac b{c^2}(\hat x_0-x_0)$, it equals $\tfrac12\omega(t)\|\hat x_0-x_0\|^2$ with $\omega=g^2b^2/c^4$. By $b/c^2=\alpha_t/\sigma_t^2$ and $g^2=-\sigma_t^2\,\tfrac{d}{dt}\log\mathrm{SNR}_t$ this weight is simply
@@ -252,7 +276,8 @@ for path in BRIDGES:
     a, b, c = path.coefs(t)
     test_close(path.g2(t) * b**2 / c**4 / omega, one, eps=1e-10)
     test_close(-path.dgamma(t) / omega, one, eps=1e-10)
-    difference = score_from_x0(path, x_t, t, x0 + 0.3, xT) - score_from_x0(path, x_t, t, x0, xT)
+    difference = score_from_x0(path, x_t, t, x0 + 0.3,
+                               xT) - score_from_x0(path, x_t, t, x0, xT)
     test_close(path.g2(t) * difference[:, 0] ** 2 / (omega * 0.3**2), one, eps=1e-10)
 
 
@@ -301,7 +326,12 @@ for path in BRIDGES:
         assert relative(reverse_drift(path, x_t, t, x0), full) < 1e-10
     for t in f64(1e-6, 0.5, 1 - 1e-6) * path.T:
         on = path.mix(x0, torch.zeros_like(x0), t, xT)
-        pulled = path.g2(t) * base.gamma(path.T) / base.alpha(t) * (x0 - xT / base.alpha(path.T))
+        pulled = (
+            path.g2(t)
+            * base.gamma(path.T)
+            / base.alpha(t)
+            * (x0 - xT / base.alpha(path.T))
+        )
         assert relative(reverse_drift(path, on, t, x0), path.f(t) * on - pulled) < 1e-6
         da, db = (derivative(lambda s, i=i: path.coefs(s)[i], t) for i in (0, 1))
         assert relative(ode_drift(path, on, t, x0, xT), da * xT + db * x0) < 1e-6
@@ -328,13 +358,16 @@ for path in BRIDGES:
 # **This is the ODE of EDM** [@karras2022edm], in which neither $x_T$ nor the drift of any SDE occurs. We check @eq-flow and @eq-edm with a denoiser that is *not* linear, the exact one of the mixture, against the drift made from $f$, $g$, $h$ and the score.
 
 # %%
-for path, pin in [(p, xT) for p in BRIDGES] + [(p, None) for p in (VPCosine(), VE(), VPLinear())]:
+for path, pin in [(p, xT) for p in BRIDGES] + [(p, None)
+                                               for p in (VPCosine(), VE(), VPLinear())]:
     at = 0 * x0 if pin is None else pin
     for t in f64(0.05, 0.3, 0.6, 0.9) * path.T:
         (a, b, c), x0_hat = path.coefs(t), denoiser(data, path, pin)(x_t, t)
         da, db, dc = (derivative(lambda s, i=i: path.coefs(s)[i], t) for i in range(3))
         drift = ode_drift(path, x_t, t, x0_hat, pin)
-        assert relative(drift, da * at + db * x0_hat + dc * (x_t - a * at - b * x0_hat) / c) < 1e-9
+        assert relative(drift,
+                        da * at + db * x0_hat
+                        + dc * (x_t - a * at - b * x0_hat) / c) < 1e-9
         y = (x_t - a * at) / b
         dy = (drift - da * at - db * y) / b
         slope = dy / derivative(lambda s: path.gamma(s) ** -0.5, t)
@@ -351,26 +384,33 @@ for path, pin in [(p, xT) for p in BRIDGES] + [(p, None) for p in (VPCosine(), V
 for path in BRIDGES:
     for s, t in f64(0.1, 0.3, 0.2, 0.9, 0.5, 0.5).reshape(3, 2) * path.T:
         three = torch.stack([s, t, f64(path.T)[0]])
-        upper = path.base.alpha(three) * (path.base.sigma(three) ** 2 / path.base.alpha(three))[:, None]
-        joint = upper.triu() + upper.triu(1).T  # covariance of x at s <= t <= T given x_0
+        upper = path.base.alpha(three) * (path.base.sigma(three) ** 2
+                                          / path.base.alpha(three))[:, None]
+        joint = (
+            upper.triu() + upper.triu(1).T
+        )  # covariance of x at s <= t <= T given x_0
         given_end = joint[0, 1] - joint[0, 2] * joint[2, 1] / joint[2, 2]
-        test_close(given_end / (path.coefs(s).b * path.coefs(t).b) * path.gamma(s), 1.0, eps=1e-9)
+        test_close(given_end / (path.coefs(s).b * path.coefs(t).b) * path.gamma(s), 1.0,
+                   eps=1e-9)
 
 marks = torch.tensor([200, 400, 720])
 a, b, _ = (k[:, None] for k in vp.coefs(times[:-1]))
 y = (paths[:-1] - a * end) / b
 clock = 1 / vp.gamma(times[:-1])
 expected = torch.minimum(clock[marks][:, None], clock[marks])
-noise = torch.sqrt((torch.outer(expected.diag(), expected.diag()) + expected**2) / y.shape[1])  # of a covariance
+noise = torch.sqrt((torch.outer(expected.diag(), expected.diag()) + expected**2)
+                   / y.shape[1])  # of a covariance
 assert ((torch.cov(y[marks]) - expected).abs() < 4 * noise + 0.01 * expected).all()
 
 fig, ax = plt.subplots()
 shown = clock < 4
-ax.fill_between(clock[shown], start - 2 * clock[shown].sqrt(), start + 2 * clock[shown].sqrt(), color="C0", alpha=0.15,
+ax.fill_between(clock[shown], start - 2 * clock[shown].sqrt(),
+                start + 2 * clock[shown].sqrt(), color="C0", alpha=0.15,
                 label=r"$x_0\pm2\sigma_y$ (exact)")  # fmt: skip
 ax.axhline(start, color="black", label="$x_0$")
 ax.plot(clock[shown], y[shown, :6], color="C0", linewidth=0.6)
-ax.set(xlabel=r"$1/\gamma_t$", ylabel="$y_t$", title="The same six paths in disguise: Brownian motion, no pin")
+ax.set(xlabel=r"$1/\gamma_t$", ylabel="$y_t$",
+       title="The same six paths in disguise: Brownian motion, no pin")
 ax.legend(loc="lower left");
 
 # %% [markdown]

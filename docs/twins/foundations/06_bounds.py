@@ -58,10 +58,13 @@ cosine, bridge = VPCosine(-20.0), Pinned(VPLinear(0.1, 2.0))
 # %%
 x0, x0_hat, y_t = noise(9), noise(9), noise(9)
 for gamma_s, gamma_t in [(2.0, 1.0), (50.0, 0.3), (1.01, 1.0)]:
-    slope = (1 / gamma_s) / (1 / gamma_t)  # covariance of (y_s, y_t) over the variance of y_t
+    slope = (1 / gamma_s) / (
+        1 / gamma_t
+    )  # covariance of (y_s, y_t) over the variance of y_t
     spread = (1 / gamma_s - slope / gamma_s) ** 0.5
     exact, model = (Normal(x + slope * (y_t - x), spread) for x in (x0, x0_hat))
-    test_close(kl_divergence(exact, model), (gamma_s - gamma_t) / 2 * (x0 - x0_hat) ** 2, eps=1e-10)
+    test_close(kl_divergence(exact, model),
+               (gamma_s - gamma_t) / 2 * (x0 - x0_hat) ** 2, eps=1e-10)
 
 # %% [markdown]
 # ## The bound
@@ -82,18 +85,21 @@ for gamma_s, gamma_t in [(2.0, 1.0), (50.0, 0.3), (1.01, 1.0)]:
 
 # %%
 variances = f64(3.0, 1.0, 0.3, 0.1)
-integral = torch.log((1 + variances * math.exp(10)) / (1 + variances * math.exp(-10))).sum() / 2
+integral = torch.log((1 + variances * math.exp(10))
+                     / (1 + variances * math.exp(-10))).sum() / 2
 
 
 def chain_cost(n):
-    times = torch.linspace(*(float(cosine.t_of_gamma(math.exp(u))) for u in (10, -10)), n + 1, dtype=torch.float64)
+    times = torch.linspace(*(float(cosine.t_of_gamma(math.exp(u))) for u in (10, -10)),
+                           n + 1, dtype=torch.float64)
     gammas = cosine.gamma(times)
     errors = (variances / (1 + variances * gammas[1:, None])).sum(1)
     return ((gammas[:-1] - gammas[1:]) * errors).sum() / 2
 
 
 costs = {n: round(chain_cost(n).item(), 3) for n in (100, 500, 1000, 4000, 16000)}
-assert list(costs.values()) == sorted(costs.values(), reverse=True) and costs[16000] > integral
+assert list(costs.values()) == sorted(costs.values(),
+                                      reverse=True) and costs[16000] > integral
 {**costs, "integral": round(integral.item(), 3)}
 
 # %% [markdown]
@@ -124,13 +130,21 @@ def start_kl(path: Path, sq: Tensor, dims: int, gamma_min: float, start: str) ->
 
 # %%
 x0, m, xT = noise(6, 3), noise(6, 3), noise(6, 3)
-for path, start in [(VPCosine(), "prior"), (VE(), "prior"), (VPCosine(), "model"), (bridge, "model")]:
+for path, start in [(VPCosine(), "prior"), (VE(), "prior"), (VPCosine(), "model"),
+                    (bridge, "model")]:
     for gamma_min in (0.01, 1.0):
         a, b, c = path.coefs(path.t_of_gamma(gamma_min))
-        begins = Normal(a * xT + b * m, c) if start == "model" else Normal(0 * x0, 1.0 if path.vp else c)
-        exact = kl_divergence(Normal(a * xT + b * x0, c), begins).sum(1)  # a = 0 on a diffusion
-        test_close(start_kl(path, sqnorm(x0 - m if start == "model" else x0), 3, gamma_min, start), exact, eps=1e-9)
-with expect_fail(ValueError, contains="start: expected 'model' on a bridge"): start_kl(bridge, exact, 3, 0.1, "prior")
+        begins = (
+            Normal(a * xT + b * m, c)
+            if start == "model"
+            else Normal(0 * x0, 1.0 if path.vp else c)
+        )
+        exact = kl_divergence(Normal(a * xT + b * x0, c),
+                              begins).sum(1)  # a = 0 on a diffusion
+        test_close(start_kl(path, sqnorm(x0 - m if start == "model" else x0), 3,
+                            gamma_min, start), exact, eps=1e-9)
+with expect_fail(ValueError, contains="start: expected 'model' on a bridge"):
+    start_kl(bridge, exact, 3, 0.1, "prior")
 
 # %% [markdown]
 # ## The last step
@@ -178,7 +192,8 @@ def last_step(x0: Tensor, gamma_max: float, levels: int | None = None, eps: Tens
 x = torch.randint(0, 17, (200, 1, 4, 4), generator=g).double() / 8 - 1
 grey = torch.linspace(-1, 1, 17, dtype=torch.float64)
 true = ((x + 1) * 8).round().long()[..., None]
-for gamma, size in [(1e3, 1.0), (10.0, 1.0), (1e3, 40.0), (default_gamma_max(17), 300.0)]:
+for gamma, size in [(1e3, 1.0), (10.0, 1.0), (1e3, 40.0),
+                    (default_gamma_max(17), 300.0)]:
     e = size * noise(*x.shape)
     logits = -gamma / 2 * ((x + e / gamma**0.5)[..., None] - grey) ** 2
     every = -torch.log_softmax(logits, -1).gather(-1, true)[..., 0].flatten(1).sum(1)
@@ -186,7 +201,8 @@ for gamma, size in [(1e3, 1.0), (10.0, 1.0), (1e3, 40.0), (default_gamma_max(17)
 assert last_step(x, default_gamma_max(17), 17, noise(*x.shape)).max() < 1e-3
 fine = (torch.randint(0, 2**16, (2, 1, 4, 4), generator=g) / 65535 * 2 - 1).float()
 assert last_step(fine, default_gamma_max(2**16), 2**16, noise(2, 1, 4, 4)).max() < 1e-3
-with expect_fail(ValueError, contains="17 equally spaced levels"): last_step(x + 0.03, 1e3, 17, e)
+with expect_fail(ValueError, contains="17 equally spaced levels"):
+    last_step(x + 0.03, 1e3, 17, e)
 f"log gamma_max: {math.log(default_gamma_max(17)):.2f} for 17 levels, {math.log(default_gamma_max(256)):.2f} for 256"
 
 
@@ -218,7 +234,8 @@ def denoising_cost(D: Callable, path: Path, x0: Tensor, gamma_min: float, gamma_
 
 # %%
 data = gaussian(torch.zeros(4), torch.diag(variances))
-cost = denoising_cost(denoiser(data, cosine), cosine, data.sample(20_000, seed=0), math.exp(-10), math.exp(10), 16, g)
+cost = denoising_cost(denoiser(data, cosine), cosine, data.sample(20_000, seed=0),
+                      math.exp(-10), math.exp(10), 16, g)
 stderr = cost.std() / len(cost) ** 0.5
 assert abs(cost.mean() - integral) < 4 * stderr
 f"estimated {cost.mean():.3f} ± {stderr:.3f}, exact {integral:.3f} nats"
@@ -227,7 +244,8 @@ f"estimated {cost.mean():.3f} ± {stderr:.3f}, exact {integral:.3f} nats"
 # **Why uniform in $u$, why strata.** Many implementations draw $t$ uniformly, one independent level per image, and multiply by $-d\lambda/dt$. That weight is huge near $t=0$, and a few large terms decide the sum. In $u$ there is no weight, and at high SNR the integrand of an exact estimate settles near $d/2$ if the data have a density. We measure the standard error of the mean over 25 images from a two-component mixture, with 16 evaluations per image, as the spread of 1000 independent repeats. Most of the gain is from the choice of $u$; strata add to it at no cost.
 
 # %%
-data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None], f64(0.15**2, 0.1**2)[:, None, None])
+data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None],
+               f64(0.15**2, 0.1**2)[:, None, None])
 D, low, high = denoiser(data, cosine), -12.0, 12.0
 first, last = (float(cosine.t_of_gamma(math.exp(u))) for u in (high, low))
 same = data.sample(25, seed=1).repeat(1000, 1)
@@ -238,15 +256,18 @@ def repeated(strata, uniform, n=16):
     for i in range(n):
         part = torch.rand(len(same), generator=g, dtype=torch.float64)
         if strata: part = (i + part) / n
-        if uniform == "u": t, w = cosine.t_of_gamma((low + (high - low) * part).exp()), high - low
+        if uniform == "u":
+            t, w = cosine.t_of_gamma((low + (high - low) * part).exp()), high - low
         else: w = -cosine.dlogsnr(t := first + (last - first) * part) * (last - first)
         total += w * sqnorm(residual(D, cosine, same, randn_like(same, g), t)) / (2 * n)
     return total.reshape(1000, 25).mean(1)
 
 
-runs = {(s, v): repeated(s == "stratified", v) for s in ("stratified", "independent") for v in ("u", "t")}
+runs = {(s, v): repeated(s == "stratified", v) for s in ("stratified", "independent")
+        for v in ("u", "t")}
 best = runs["stratified", "u"]
-assert all(abs(r.mean() - best.mean()) < 4 * (r.var() + best.var()).sqrt() / 1000**0.5 for r in runs.values())
+assert all(abs(r.mean() - best.mean()) < 4 * (r.var() + best.var()).sqrt() / 1000**0.5
+           for r in runs.values())
 errors = {f"{s}, uniform {v}": round(r.std().item(), 4) for (s, v), r in runs.items()}
 assert 3 * best.std() < runs["independent", "t"].std()
 errors
@@ -352,11 +373,14 @@ class Bound:
 
 # %%
 images, errors = noise(1000, 1, 50), 2 * noise(1000, 3, 50)
-made = [Bound([{"cost": r} for r in x], dims=7, gamma_max=1.0, levels=2) for x in images + errors]
-for name, scatter in [("stderr_data", (images + errors).mean((1, 2)).std()), ("stderr_mc", errors.mean((1, 2)).std())]:
+made = [Bound([{"cost": r} for r in x], dims=7, gamma_max=1.0, levels=2)
+        for x in images + errors]
+for name, scatter in [("stderr_data", (images + errors).mean((1, 2)).std()),
+                      ("stderr_mc", errors.mean((1, 2)).std())]:
     claimed = f64(*(getattr(b, name) for b in made)).square().mean().sqrt()
     test_close(scatter / claimed, 1.0, eps=0.1)
-test_close(made[0].bits_per_dim, (images + errors)[0].mean().item() / 7 / math.log(2), eps=1e-9)
+test_close(made[0].bits_per_dim, (images + errors)[0].mean().item() / 7 / math.log(2),
+           eps=1e-9)
 
 # %% [markdown]
 # **Never above.** No model beats the density $q$ of the data on average: $\mathbb E\log q(x_0)-\mathbb E\log p(x_0)$ is a divergence. On the mixture $\log q$ is known. With the exact denoiser the bound reaches it; with a worse one (rounded to multiples of 0.05, as if it could not see finer detail) it is lower.
@@ -367,26 +391,35 @@ truth = log_density(data, x0)
 
 
 def bound(D, path=cosine, start="prior"):
-    run = lambda s: bound_terms(D, path, x0, math.exp(-12), math.exp(12), start, n=24, seed=s)
+    run = lambda s: bound_terms(D, path, x0, math.exp(-12), math.exp(12), start, n=24,
+                                seed=s)
     return Bound([run(0), run(1)], dims=1, gamma_max=math.exp(12))
 
 
 rounded = lambda x_t, t: (20 * D(x_t, t)).round() / 20
 exact, coarse = bound(D), bound(rounded)
-assert abs(exact.total - truth.mean()) < 4 * exact.stderr_mc and coarse.total < exact.total - 1
-with expect_fail(ValueError, contains="gamma_min: expected at least 4.54e-05"): bound(D, VPCosine(-10.0))
+assert abs(exact.total
+           - truth.mean()) < 4 * exact.stderr_mc and coarse.total < exact.total - 1
+with expect_fail(ValueError, contains="gamma_min: expected at least 4.54e-05"):
+    bound(D, VPCosine(-10.0))
 test_eq(exact.bits_per_dim, None)
-with expect_fail(ValueError, contains="repeats: expected two or more repeats"): Bound(exact.repeats[:1], 1, 1.0)
+with expect_fail(ValueError, contains="repeats: expected two or more repeats"):
+    Bound(exact.repeats[:1], 1, 1.0)
 f"E log q = {truth.mean():.3f}", exact, coarse
 
 # %%
 u, eps = torch.linspace(-12, 12, 97, dtype=torch.float64), noise(4000, 1)
-eps = eps / eps.square().mean().sqrt()  # the same noise at every level, for a smooth curve
+eps = (
+    eps / eps.square().mean().sqrt()
+)  # the same noise at every level, for a smooth curve
 fig, ax = plt.subplots()
-for estimate, name, style in [(D, "exact estimate", "-"), (rounded, "rounded to multiples of 0.05", "--")]:
-    height = [sqnorm(residual(estimate, cosine, x0, eps, t)).mean() / 2 for t in cosine.t_of_gamma(u.exp())]
+for estimate, name, style in [(D, "exact estimate", "-"),
+                              (rounded, "rounded to multiples of 0.05", "--")]:
+    height = [sqnorm(residual(estimate, cosine, x0, eps, t)).mean() / 2
+              for t in cosine.t_of_gamma(u.exp())]
     ax.plot(u, height, style, label=name)
-ax.set(xlabel=r"$u=\log\gamma$", ylabel="nats per unit of $u$", ylim=(0, 1.5), title="The bound is an area")
+ax.set(xlabel=r"$u=\log\gamma$", ylabel="nats per unit of $u$", ylim=(0, 1.5),
+       title="The bound is an area")
 ax.axhline(0.5, color="0.4", linewidth=1, label="$d/2$")
 ax.legend();
 
@@ -398,7 +431,8 @@ x = torch.rand(5, 1, 8, 8, generator=g, dtype=torch.float64) * 2 - 1
 decoded = 0.9 * x
 gaussian_decoder = Normal(decoded, 50.0**-0.5).log_prob(x).flatten(1).sum(1)
 for gamma_min, n, eps in [(50.0, 1, 1e-9), (1.0, 1000, 1e-2)]:
-    costs = bound_terms(lambda x_t, t: decoded, cosine, x, gamma_min, 50.0, "model", n=n, seed=0)
+    costs = bound_terms(lambda x_t, t: decoded, cosine, x, gamma_min, 50.0, "model",
+                        n=n, seed=0)
     test_close(-sum(costs.values()), gaussian_decoder - 64 / 2, eps=eps)
 
 # %% [markdown]
@@ -445,12 +479,17 @@ def noise_levels(path: Path, n: int, weighting: str, g: torch.Generator, gamma_m
 
 # %%
 data, stats = gaussian(torch.zeros(4), torch.diag(variances)), Stats(0.3, 0.4, 0.1)
-loss = lambda t, w, x: (w / 2 * sqnorm(residual(denoiser(data, cosine), cosine, x, randn_like(x, g), t))).mean()
-levels = lambda n, weighting="elbo": noise_levels(cosine, n, weighting, g, math.exp(-10), math.exp(10))
+loss = lambda t, w, x: (w / 2 * sqnorm(residual(denoiser(data, cosine), cosine, x,
+                                                randn_like(x, g), t))).mean()
+levels = lambda n, weighting="elbo": noise_levels(cosine, n, weighting, g,
+                                                  math.exp(-10), math.exp(10))
 batches = data.sample(64 * 100, seed=3).reshape(100, 64, 4)
 steady = torch.stack([loss(*levels(64), x) for x in batches])
-loose = torch.stack([loss(*(torch.cat(v) for v in zip(*(levels(1) for _ in x), strict=True)), x) for x in batches])
-assert abs(steady.mean() - integral) < 4 * steady.std() / 100**0.5 and steady.std() < loose.std()
+loose = torch.stack([loss(*(torch.cat(v)
+                            for v in zip(*(levels(1) for _ in x), strict=True)), x)
+                     for x in batches])
+assert abs(steady.mean()
+           - integral) < 4 * steady.std() / 100**0.5 and steady.std() < loose.std()
 
 for weighting in WEIGHTINGS:
     t, w = noise_levels(bridge, 256, weighting, g, 1e-3, 1e4, stats)
@@ -461,12 +500,15 @@ for weighting in WEIGHTINGS:
     assert not (t.diff() > 0).all() and not (t.diff() < 0).all()
 
 x0, xT, x0_hat = noise(256, 3), noise(256, 3), noise(256, 3)
-x_t, s = bridge.mix(x0, noise(256, 3), t, xT), scalings("edm", bridge.coefs(t), stats)  # t, w of "edm"
+x_t, s = bridge.mix(x0, noise(256, 3), t,
+                    xT), scalings("edm", bridge.coefs(t), stats)  # t, w of "edm"
 network = sqnorm(from_x0(s, x0, x_t, xT) - from_x0(s, x0_hat, x_t, xT))
 eps_error = bcast(bridge.gamma(t).sqrt(), x0) * (x0 - x0_hat)
 test_close(w / 2 * sqnorm(eps_error) / network, torch.ones_like(t), eps=1e-8)
-share = [noise_levels(cosine, 4096, "simple", g, 1e-4, 1e4, stats, how)[0].mean() for how in NOISES]
-test_close(torch.stack(share), f64(1 / 2, 1 / 2, 2 / 3) + 0 * ends[0], eps=0.02)  # mean of density 2t on [0, 1]: 2/3
+share = [noise_levels(cosine, 4096, "simple", g, 1e-4, 1e4, stats, how)[0].mean()
+         for how in NOISES]
+test_close(torch.stack(share), f64(1 / 2, 1 / 2, 2 / 3) + 0 * ends[0],
+           eps=0.02)  # mean of density 2t on [0, 1]: 2/3
 with expect_fail(ValueError, contains="noise: expected one of 'stratified', 'uniform'"):
     noise_levels(cosine, 8, "elbo", g, 1e-4, 1e4, stats, "high")
 f"spread of a batch's loss: {steady.std():.2f} stratified, {loose.std():.2f} independent"
@@ -478,20 +520,31 @@ f"spread of a batch's loss: {steady.std():.2f} stratified, {loose.std():.2f} ind
 u, v = torch.linspace(-9, 9, 721, dtype=torch.float64), 0.25
 fig, ax = plt.subplots()
 coarse = {}
-cases = [(cosine, "simple", "-"), (cosine, "edm", "--"), (bridge, "edm", "-."), (cosine, "elbo", ":")]
+cases = [(cosine, "simple", "-"), (cosine, "edm", "--"), (bridge, "edm", "-."),
+         (cosine, "elbo", ":")]
 for path, weighting, style in cases:
     t = path.t_of_gamma(u.exp())
     p = torch.ones_like(u) if weighting == "elbo" else -path.gamma(t) / path.dgamma(t)
     p = p / torch.trapezoid(p, u)
-    if weighting == "simple": test_close(p, 1 / torch.cosh(u / 2) / (2 * math.pi), eps=3e-3)
-    w = 2 / (path.gamma(t) * scalings("edm", path.coefs(t), Stats(v, v)).out ** 2) if weighting == "edm" else 1.0
+    if weighting == "simple":
+        test_close(p, 1 / torch.cosh(u / 2) / (2 * math.pi), eps=3e-3)
+    w = (
+        2 / (path.gamma(t) * scalings("edm", path.coefs(t), Stats(v, v)).out ** 2)
+        if weighting == "edm"
+        else 1.0
+    )
     share = p * w * u.exp() * v / (1 + v * u.exp())
     share = share / torch.trapezoid(share, u)
-    name = f"{weighting}, {'bridge' if path is bridge else 'VP cosine'}" if weighting != "elbo" else "elbo"
+    name = (
+        f"{weighting}, {'bridge' if path is bridge else 'VP cosine'}"
+        if weighting != "elbo"
+        else "elbo"
+    )
     coarse[name] = round(torch.trapezoid(share[u <= 0], u[u <= 0]).item(), 3)
     ax.plot(u, share, style, label=name)
 assert coarse["elbo"] < coarse["simple, VP cosine"] < coarse["edm, VP cosine"]
-ax.set(xlabel=r"$u=\log\gamma$", ylabel="share of loss per unit of $u$", title="What each loss rewards")
+ax.set(xlabel=r"$u=\log\gamma$", ylabel="share of loss per unit of $u$",
+       title="What each loss rewards")
 ax.legend()
 coarse
 

@@ -32,7 +32,14 @@ from torch.distributions import Normal
 from scoreae.core.pages import paper
 from scoreae.foundations.bounds import bound_terms
 from scoreae.foundations.paths import VE, Pinned, VPCosine, VPLinear
-from scoreae.foundations.worlds import Mixture, denoiser, gaussian, log_density, noisy, score
+from scoreae.foundations.worlds import (
+    Mixture,
+    denoiser,
+    gaussian,
+    log_density,
+    noisy,
+    score,
+)
 
 # %%
 #| hide
@@ -82,7 +89,8 @@ test_close(quadrature(torch.exp, -3.0, 5.0), math.exp(5) - math.exp(-3), eps=1e-
 # The check is not Gaussian: for a mixture on the line, $I(x_0;y_\gamma)=H(y_\gamma)-\tfrac12\log(2\pi e/\gamma)$, with the entropy $H$ of $y_\gamma$ summed on a fine grid. Its increase must be the integral of half the error.
 
 # %%
-data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None], f64(0.15**2, 0.1**2)[:, None, None])
+data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None],
+               f64(0.15**2, 0.1**2)[:, None, None])
 grid = torch.linspace(-40, 40, 80_001, dtype=torch.float64)[:, None]
 second = (data.weights * (data.means[:, 0] ** 2 + data.covs[:, 0, 0])).sum()  # E x_0^2
 
@@ -92,7 +100,8 @@ def density(gamma): return log_density(noisy(data, 1.0, gamma**-0.5), grid).exp(
 
 def information(gamma):
     p = density(gamma)
-    return -torch.trapezoid(torch.special.xlogy(p, p), grid[:, 0]) - 0.5 * math.log(2 * math.pi * math.e / gamma)
+    return -torch.trapezoid(torch.special.xlogy(p, p),
+                            grid[:, 0]) - 0.5 * math.log(2 * math.pi * math.e / gamma)
 
 
 def half_error(gamma):
@@ -100,7 +109,8 @@ def half_error(gamma):
     return (second - torch.trapezoid(density(gamma) * mean**2, grid[:, 0])) / 2
 
 
-grown = quadrature(lambda u: u.exp() * half_error(u.exp().item()), math.log(0.05), math.log(500.0))
+grown = quadrature(lambda u: u.exp() * half_error(u.exp().item()), math.log(0.05),
+                   math.log(500.0))
 test_close(grown, information(500.0) - information(0.05), eps=1e-8)
 f"{grown:.6f} nats, twice"
 
@@ -158,7 +168,8 @@ def expected_bound(world: GaussianWorld, denoiser_of: Callable, path: Path, gamm
 # %%
 R = torch.linalg.qr(torch.randn(4, 4, generator=g, dtype=torch.float64))[0]
 mu, Sigma = f64(0.5, -1.0, 0.3, 0.0), R @ torch.diag(f64(3.0, 1.0, 0.3, 0.1)) @ R.T
-A0, eye = torch.randn(2, 4, generator=g, dtype=torch.float64), torch.eye(4, dtype=torch.float64)
+A0, eye = torch.randn(2, 4, generator=g,
+                      dtype=torch.float64), torch.eye(4, dtype=torch.float64)
 truth = -0.5 * torch.logdet(2 * math.pi * math.e * Sigma).item()
 test_close(truth, -4.47178133, eps=1e-8)
 
@@ -172,7 +183,8 @@ def matched(s):
 
 def costs(world, path, low, high, estimate=None, start="prior", **kw):
     estimate = estimate or (lambda z, xT: world.denoiser(path, z, xT))
-    return expected_bound(world, estimate, path, math.exp(low), math.exp(high), start, **kw)
+    return expected_bound(world, estimate, path, math.exp(low), math.exp(high), start,
+                          **kw)
 
 
 def gap(*args, **kw): return truth + sum(costs(*args, **kw).values())
@@ -184,7 +196,8 @@ for s in (0.2, 0.5, 0.9):
     for c in (vp, ve): assert 0 < truth + sum(c.values()) < 1e-6
     test_close(vp["denoising"], ve["denoising"], eps=1e-9)
     cov = matched(s).x_given_z.covs[0]
-    closed = (torch.logdet(eye + math.exp(18) * cov) - torch.logdet(eye + math.exp(-18) * cov)) / 2
+    closed = (torch.logdet(eye + math.exp(18) * cov)
+              - torch.logdet(eye + math.exp(-18) * cov)) / 2
     test_close(vp["denoising"], closed.item(), eps=1e-8)
     seen[s] = f"information {-math.log(s):.3f}, gap {truth + sum(vp.values()):.1e}"
 spans = {h: gap(matched(0.2), cosine, -h, h) for h in (6, 10, 14, 18)}
@@ -211,19 +224,24 @@ def gap_terms(path, low, high, estimate, start, endpoint):
     def error(w, t):
         x0, eps, z = world.draw(w)
         x_t = path.mix(x0, eps, t, xT := endpoint(z))
-        return path.gamma(t).sqrt() * (estimate(z, xT)(x_t, t) - world.denoiser(path, z, xT)(x_t, t))
+        return path.gamma(t).sqrt() * (
+            estimate(z, xT)(x_t, t) - world.denoiser(path, z, xT)(x_t, t)
+        )
 
     def shift(w):  # mean of q(x_t | z) minus mean of the start law, in units of b
         x0, _, z = world.draw(w)
         xT = endpoint(z)
-        return world.mean_given_z(z) - (far_estimate(estimate(z, xT), path, x0, xT) if start == "model" else 0)
+        return world.mean_given_z(z) - (far_estimate(estimate(z, xT), path, x0, xT)
+                                        if start == "model" else 0)
 
     ratio = (b**2 * cov + c**2 * eye) / width
-    integrand = lambda u: expected_sqnorm(lambda w: error(w, path.t_of_gamma(u.exp())), 10) / 2
+    integrand = lambda u: expected_sqnorm(lambda w: error(w, path.t_of_gamma(u.exp())),
+                                          10) / 2
     return {
         "aggregate": aggregate,
         "denoiser": quadrature(integrand, low, high),
-        "start": (ratio.trace() + b**2 / width * expected_sqnorm(shift, 10) - 4 - torch.logdet(ratio)) / 2,
+        "start": (ratio.trace() + b**2 / width * expected_sqnorm(shift, 10) - 4
+                  - torch.logdet(ratio)) / 2,
         "resolution": torch.logdet(eye + math.exp(-high) * torch.linalg.inv(cov)) / 2,
     }
 
@@ -234,7 +252,8 @@ def misguided(path):
         def D(x_t, t):
             t = torch.as_tensor(t).flatten()[0]
             m, V, J = world.code_given_noisy(path, x_t, t)
-            guidance = 0.8 * ((z - mean) - 0.8 * (m - mean)) / (1.1 * V.diagonal()) @ world.A @ J
+            guidance = 0.8 * ((z - mean)
+                              - 0.8 * (m - mean)) / (1.1 * V.diagonal()) @ world.A @ J
             _, b, c = path.coefs(t)
             return denoiser(world.data, path)(x_t, t) + c**2 / b * guidance
         return D
@@ -252,7 +271,8 @@ for name, path, low, high, estimate, start, endpoint in [
 ]:
     parts = gap_terms(path, low, high, estimate, start, endpoint)
     assert all(v >= 0 for v in parts.values())
-    test_close(gap(world, path, low, high, estimate, start, endpoint=endpoint), sum(parts.values()).item(), eps=1e-6)
+    test_close(gap(world, path, low, high, estimate, start, endpoint=endpoint),
+               sum(parts.values()).item(), eps=1e-6)
     table[name] = {k: round(v.item(), 5) for k, v in parts.items()}
 table
 
@@ -279,7 +299,8 @@ def energy(u):
 
 def error_of(D, u):
     t = cosine.t_of_gamma(torch.as_tensor(u).exp())
-    return expected_sqnorm(lambda w: residual(D(world.draw(w)[2]), cosine, *world.draw(w)[:2], t), 10) / 2
+    return expected_sqnorm(lambda w: residual(D(world.draw(w)[2]), cosine,
+                                              *world.draw(w)[:2], t), 10) / 2
 
 
 def told(u):
@@ -301,14 +322,16 @@ test_close(quadrature(energy, -6, 8), told(8) - told(-6), eps=1e-8)
 u = torch.linspace(-6, 8, 60, dtype=torch.float64)
 free = [error_of(lambda z: denoiser(world.data, cosine), v) for v in u]
 guided = [error_of(lambda z: world.denoiser(cosine, z), v) for v in u]
-test_close(torch.stack(free) - torch.stack(guided), torch.stack([energy(v) for v in u]), eps=1e-10)
+test_close(torch.stack(free) - torch.stack(guided), torch.stack([energy(v) for v in u]),
+           eps=1e-10)
 
 # %%
 fig, ax = plt.subplots()
 ax.plot(u, free, label="without a code")
 ax.plot(u, guided, "--", label="given $z$")
 ax.fill_between(u, free, guided, alpha=0.15, label=f"$I(x_0;z)$ = {area:.2f} nats")
-ax.set(xlabel=r"$\log\gamma$", ylabel=r"$\frac{1}{2}E\|\varepsilon-\hat\varepsilon\|^2$ (nats per unit)")
+ax.set(xlabel=r"$\log\gamma$",
+       ylabel=r"$\frac{1}{2}E\|\varepsilon-\hat\varepsilon\|^2$ (nats per unit)")
 ax.set_title("The integrand of the bound, and what a code takes away")
 ax.legend();
 
@@ -320,16 +343,19 @@ ax.legend();
 # %%
 v = 0.1
 noise_of_code = 0.64 * 0.25 * v / (0.25 - v)
-line = GaussianWorld(f64(0.0), *(f64(q)[:, None] for q in (0.25, 0.8)), f64(0.0), f64(noise_of_code)[:, None])
+line = GaussianWorld(f64(0.0), *(f64(q)[:, None] for q in (0.25, 0.8)), f64(0.0),
+                     f64(noise_of_code)[:, None])
 test_close(line.x_given_z.covs.item(), v, eps=1e-12)
 entropy = math.log(2 * math.pi * math.e * v) / 2
 for t, known in [(1e-2, 2.259856), (1e-4, 4.604715)]:
     high = float(bridge.gamma(t))
     start_of = lambda z, xT: line.denoiser(bridge, z, xT)
-    b = expected_bound(line, start_of, bridge, 1e-9, high, "model", endpoint=lambda z: z, n=400)
+    b = expected_bound(line, start_of, bridge, 1e-9, high, "model",
+                       endpoint=lambda z: z, n=400)
     test_close(b["denoising"], known, eps=1e-5)
     test_close(b["denoising"] + b["start"], math.log1p(v * high) / 2, eps=1e-6)
-    test_close(b["denoising"], entropy + math.log(high / (2 * math.pi * math.e)) / 2, eps=1 / (v * high))
+    test_close(b["denoising"], entropy + math.log(high / (2 * math.pi * math.e)) / 2,
+               eps=1 / (v * high))
 test_close(b["last_step"] + b["denoising"], entropy, eps=1e-3)
 f"last step + integral {b['last_step'] + b['denoising']:.5f}, entropy {entropy:.5f}"
 
@@ -343,14 +369,17 @@ f"last step + integral {b['last_step'] + b['denoising']:.5f}, entropy {entropy:.
 # %%
 A = matched(0.2).A
 exact_code = GaussianWorld(mu, Sigma, A, -A @ mu, torch.zeros(2, 2))
-given_z = [-sum(v for k, v in costs(exact_code, cosine, -18, h).items() if k != "rate") for h in (12, 14, 16)]
+given_z = [-sum(v for k, v in costs(exact_code, cosine, -18, h).items() if k != "rate")
+           for h in (12, 14, 16)]
 test_close(given_z[2] - given_z[1], 2 * 2 / 2, eps=1e-3)
 assert given_z[2] > truth
 
 taus = (0.03, 0.3, 0.2**0.5, 1.0, 3.0)
-noised = {t: -gap(GaussianWorld(mu, Sigma, A, -A @ mu, t**2 * torch.eye(2)), cosine, -18, 18) for t in taus}
+noised = {t: -gap(GaussianWorld(mu, Sigma, A, -A @ mu, t**2 * torch.eye(2)), cosine,
+                  -18, 18) for t in taus}
 assert max(noised.values()) < 0 and max(noised, key=noised.get) == taus[2]
-{f"tau {t:.2f}": f"bound {truth + v:.3f}" for t, v in noised.items()}, [f"{v:.3f}" for v in given_z]
+{f"tau {t:.2f}": f"bound {truth + v:.3f}"
+ for t, v in noised.items()}, [f"{v:.3f}" for v in given_z]
 
 # %% [markdown]
 # ## Why a VAE pays d/2
@@ -364,7 +393,8 @@ assert max(noised.values()) < 0 and max(noised, key=noised.get) == taus[2]
 # %%
 x = torch.rand(5, 1, 8, 8, generator=g, dtype=torch.float64) * 2 - 1
 dec, gamma = 0.9 * x, 50.0
-bound = -sum(bound_terms(lambda x_t, t: dec, cosine, x, gamma, gamma, "model", n=1, seed=0).values())
+bound = -sum(bound_terms(lambda x_t, t: dec, cosine, x, gamma, gamma, "model", n=1,
+                         seed=0).values())
 own = Normal(dec, (2 / gamma) ** 0.5).log_prob(x).flatten(1).sum(1)
 jensen = 64 / 2 * (1 - math.log(2)) + gamma / 4 * (x - dec).flatten(1).square().sum(1)
 test_close(own - bound, jensen, eps=1e-9)

@@ -99,14 +99,20 @@ def update(x: Tensor, x0_bar: Tensor, here: Level, there: Level, xT: Tensor | No
 # %%
 x0, x_t, xT = (torch.randn(50, 1, generator=g, dtype=torch.float64) for _ in range(3))
 zero = torch.zeros_like(x0)
-for path, end in [(VPCosine(), None), (VE(), None), (bridge, xT), (Pinned(VE(80.0)), xT)]:
+for path, end in [(VPCosine(), None), (VE(), None), (bridge, xT),
+                  (Pinned(VE(80.0)), xT)]:
     t, s, base = *(f64(0.7, 0.4) * path.T), getattr(path, "base", path)
     ratio = base.gamma(t) / base.gamma(s)
     here, there = noise_level(path, t), noise_level(path, s)
-    fresh = update(zero, zero, here, there, None if end is None else zero, 1.0, "sample", rng(5))
-    test_close(fresh, base.sigma(s) * (1 - ratio).sqrt() * randn_like(zero, rng(5)), eps=1e-10)
-    mean = base.alpha(s) / base.alpha(t) * ratio * x_t + base.alpha(s) * (1 - ratio) * x0
-    test_close(update(x_t, x0, here, there, end, 1.0, "sample", rng(5)) - fresh, mean, eps=1e-10)
+    fresh = update(zero, zero, here, there, None if end is None else zero, 1.0,
+                   "sample", rng(5))
+    test_close(fresh, base.sigma(s) * (1 - ratio).sqrt() * randn_like(zero, rng(5)),
+               eps=1e-10)
+    mean = (
+        base.alpha(s) / base.alpha(t) * ratio * x_t + base.alpha(s) * (1 - ratio) * x0
+    )
+    test_close(update(x_t, x0, here, there, end, 1.0, "sample", rng(5)) - fresh, mean,
+               eps=1e-10)
 
     y = (x_t - (0 if end is None else here.a * end)) / here.b
     ddim = x0 + (here.gamma / there.gamma).sqrt() * (y - x0)
@@ -242,11 +248,13 @@ for path in (bridge, VPCosine(), VE(), Pinned(VE(80.0))):
     for grid in GRIDS:
         for n in (1, 2, 10):
             times = time_grid(path, n, grid)
-            assert (times[0], times[-1], len(times)) == (path.T, 0, n + 1) and (times.diff() < 0).all()
+            assert (times[0], times[-1],
+                    len(times)) == (path.T, 0, n + 1) and (times.diff() < 0).all()
 high, low = 0.9999 ** (1 / 7), 1e-4 ** (1 / 7)
 inner = [(high + i / 3 * (low - high)) ** 7 for i in range(4)]
 test_close(time_grid(bridge, 5, "karras"), f64(1.0, *inner, 0.0), eps=1e-12)
-test_close(time_grid(VE(), 3, "karras"), 80 * f64(1.0, (0.5 + 0.5 * low) ** 7, 1e-4, 0.0), eps=1e-10)
+test_close(time_grid(VE(), 3, "karras"),
+           80 * f64(1.0, (0.5 + 0.5 * low) ** 7, 1e-4, 0.0), eps=1e-10)
 time_grid(bridge, 8)
 
 # %% [markdown]
@@ -276,13 +284,15 @@ assert largest(1.0) <= 1 < 3 < largest(None)
 # The bridge's Gaussian world has the exact answer: $x_0|x_T\sim\mathcal N(0.8\,x_T,\,0.3^2)$. With $\eta=0$ and an exact denoiser the result is an affine function of the first noise, so two samples whose first noise we know give its slope, which is the standard deviation of the result, without sampling error. It should be 0.3. Its error must fall as $1/n$ for order 1, and for the multistep solver as $1/n^2$ (up to a logarithm, from the first few steps, which are long in $\Lambda$), but only on the graded grid. The grid's scale is set to 0.2 here, because the default happens to be the right answer.
 
 # %%
-world = GaussianWorld(f64(0.0), f64(0.25)[:, None], f64(0.8)[:, None], f64(0.0), f64(0.09)[:, None])
+world = GaussianWorld(f64(0.0), f64(0.25)[:, None], f64(0.8)[:, None], f64(0.0),
+                      f64(0.09)[:, None])
 xT = torch.full((2, 1), 0.7, dtype=torch.float64)
 D = world.denoiser(bridge, xT, xT)
 
 
 def spread(steps, order, grid, scale=0.2):
-    x, eps = sample(D, bridge, xT, steps, xT=xT, order=order, grid=grid, scale=scale, seed=0), randn_like(xT, rng(0))
+    x, eps = sample(D, bridge, xT, steps, xT=xT, order=order, grid=grid, scale=scale,
+                    seed=0), randn_like(xT, rng(0))
     slope = (x[0] - x[1]) / (eps[0] - eps[1])
     test_close(x - slope * eps, 0.8 * xT, eps=1e-9)  # the mean is exact
     return slope.item()
@@ -290,21 +300,29 @@ def spread(steps, order, grid, scale=0.2):
 
 ns = [5, 10, 25, 50, 100, 200, 400]
 cases = [(order, grid) for order in (1, 2) for grid in ("uniform", "graded")]
-errors = {(order, grid): [abs(spread(n, order, grid) / 0.3 - 1) for n in ns] for order, grid in cases}
+errors = {(order, grid): [abs(spread(n, order, grid) / 0.3 - 1) for n in ns]
+          for order, grid in cases}
 slopes = {k: math.log2(v[-1] / v[-2]) for k, v in errors.items()}
-for (order, grid), slope in slopes.items(): assert abs(slope + (2 if (order, grid) == (2, "graded") else 1)) < 0.25
+for (order, grid), slope in slopes.items():
+    assert abs(slope + (2 if (order, grid) == (2, "graded") else 1)) < 0.25
 test_close(spread(10, 2, "graded", 0.3) / 0.3, 0.98, eps=0.005)
 test_close(spread(25, 2, "graded", 0.3) / 0.3, 1.0, eps=0.005)
 
 fig, ax = plt.subplots(figsize=(6, 3.8))
 for (order, grid), v in errors.items():
-    style = {"marker": "o", "linestyle": "-"} if grid == "graded" else {"marker": "s", "linestyle": "--"}
+    style = (
+        {"marker": "o", "linestyle": "-"}
+        if grid == "graded"
+        else {"marker": "s", "linestyle": "--"}
+    )
     label = f"order {order}, {grid}: slope {slopes[order, grid]:.2f}"
     ax.loglog(ns, v, markersize=4, color=f"C{order - 1}", label=label, **style)
 for power, at in [(1, 4.5), (2, 4.0)]:
     ax.loglog(ns[3:], [at * n**-power for n in ns[3:]], ":", color="0.4", linewidth=1.2)
-    ax.text(1.05 * ns[-1], at * ns[-1] ** -power, f"slope −{power}", fontsize=9, va="center")
-ax.set(xlabel="evaluations $n$", ylabel="relative error of the spread", title="The grid decides the order")
+    ax.text(1.05 * ns[-1], at * ns[-1] ** -power, f"slope −{power}", fontsize=9,
+            va="center")
+ax.set(xlabel="evaluations $n$", ylabel="relative error of the spread",
+       title="The grid decides the order")
 ax.set_xlim(4, 800)
 ax.legend(loc="lower left");
 
@@ -317,7 +335,8 @@ D_free = denoiser(gaussian(f64(0.3), f64(v)[:, None]), path)
 _, b, c = path.coefs(path.T)
 stretch = lambda noise: 0.3 + (noise / b - 0.3) * (v / (v + (c / b) ** 2)).sqrt()
 for mode, noise in [("sample", randn_like(xT, rng(0))), ("point", 0 * xT)]:
-    errors = {n: (sample(D_free, path, xT, n, mode=mode, seed=0) - stretch(noise)).abs().max() for n in (40, 80, 160)}
+    errors = {n: (sample(D_free, path, xT, n, mode=mode,
+                         seed=0) - stretch(noise)).abs().max() for n in (40, 80, 160)}
     assert abs(math.log2(errors[80] / errors[160]) - 2) < 0.25
 {n: f"{e:.1e}" for n, e in errors.items()}
 
@@ -331,12 +350,21 @@ for mode, noise in [("sample", randn_like(xT, rng(0))), ("point", 0 * xT)]:
 # and the update, which puts $\hat x_0$ in the place of the random $x_0$, has only the first. Each ancestral step omits the second. Since $1-\gamma_t/\gamma_s\approx2\Delta\Lambda$, that is of order $\Delta\Lambda^2$ per step and $1/n$ in total: means are right, *diversity* is lost. The check is exact: one step of the update from the exact law of $y_t$, whose variance is $v+1/\gamma_t$, must give $v+1/\gamma_s$ less the omitted part.
 
 # %%
-zero, one, v = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64), 0.09
+zero, one, v = (
+    torch.zeros(1, 1, dtype=torch.float64),
+    torch.ones(1, 1, dtype=torch.float64),
+    0.09,
+)
 near = world.denoiser(bridge, zero, zero)
 for t, s in [(0.9, 0.7), (0.5, 0.1), (0.3, 0.29)]:
     here, there = noise_level(bridge, f64(t)[0]), noise_level(bridge, f64(s)[0])
-    step = lambda x, here=here, there=there: update(x, near(x, here.t), here, there, zero, 1.0, "sample", rng(7))
-    slope, fresh = (step(one) - step(zero)) * here.b / there.b, step(zero) / randn_like(zero, rng(7)) / there.b
+    step = lambda x, here=here, there=there: update(
+        x, near(x, here.t), here, there, zero, 1.0, "sample", rng(7)
+    )
+    slope, fresh = (
+        (step(one) - step(zero)) * here.b / there.b,
+        step(zero) / randn_like(zero, rng(7)) / there.b,
+    )
     produced = slope**2 * (v + 1 / here.gamma) + fresh**2
     omitted = (1 - here.gamma / there.gamma) ** 2 * v / (1 + v * here.gamma)
     test_close(produced, v + 1 / there.gamma - omitted, eps=1e-10)
@@ -347,17 +375,24 @@ for t, s in [(0.9, 0.7), (0.5, 0.1), (0.3, 0.29)]:
 # %%
 many = torch.full((10_000, 1), 0.7, dtype=torch.float64)
 D_many = world.denoiser(bridge, many, many)
-settings = [(0.0, 2, "graded"), (0.5, 2, "graded"), (1.0, 2, "graded"), (0.0, 1, "graded"), (1.0, 1, "graded")]
+settings = [(0.0, 2, "graded"), (0.5, 2, "graded"), (1.0, 2, "graded"),
+            (0.0, 1, "graded"), (1.0, 1, "graded")]
 table, counts = {}, (5, 10, 25, 100)
 for eta, order, grid in [*settings, (0.0, 1, "karras"), (1.0, 1, "karras")]:
-    run = lambda n: sample(D_many, bridge, many, n, xT=many, eta=eta, order=order, grid=grid, seed=1)
-    draws = {n: run(n + (grid == "karras")) for n in counts}  # karras: one more evaluation, at T
+    run = lambda n: sample(D_many, bridge, many, n, xT=many, eta=eta, order=order,
+                           grid=grid, seed=1)
+    draws = {n: run(n + (grid == "karras"))
+             for n in counts}  # karras: one more evaluation, at T
     assert all(abs(x.mean() - 0.56) < 0.01 for x in draws.values())
-    table[f"eta {eta}, order {order}, {grid}"] = {n: round((x.std() / 0.3).item(), 3) for n, x in draws.items()}
-known = {"eta 0.0": {5: 0.595, 10: 0.806, 100: 0.980}, "eta 1.0": {5: 0.555, 10: 0.743, 100: 0.972}}
+    table[f"eta {eta}, order {order}, {grid}"] = {n: round((x.std() / 0.3).item(), 3)
+                                                  for n, x in draws.items()}
+known = {"eta 0.0": {5: 0.595, 10: 0.806, 100: 0.980},
+         "eta 1.0": {5: 0.555, 10: 0.743, 100: 0.972}}
 for eta, values in known.items():  # from an independent implementation
-    for n, value in values.items(): test_close(table[f"{eta}, order 1, karras"][n], value, eps=0.02)
-assert abs(sample(D_many, bridge, many, 500, xT=many, eta=1.0, order=1, grid="karras", seed=1).std() / 0.3 - 1) < 0.02
+    for n, value in values.items():
+        test_close(table[f"{eta}, order 1, karras"][n], value, eps=0.02)
+assert abs(sample(D_many, bridge, many, 500, xT=many, eta=1.0, order=1, grid="karras",
+                  seed=1).std() / 0.3 - 1) < 0.02
 table
 
 # %% [markdown]
@@ -375,29 +410,39 @@ table
 for n in (1, 5, 20):  # Gaussian data: the point is the mean
     test_close(sample(D, bridge, xT, n, xT=xT, mode="point"), 0.8 * xT, eps=1e-12)
 
-data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None], f64(0.05**2, 0.05**2)[:, None, None])
+data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None],
+               f64(0.05**2, 0.05**2)[:, None, None])
 D_two = lambda end: denoiser(data, bridge, end)
 draws = sample(D_two(many), bridge, many, 100, xT=many, eta=1.0, order=1, seed=2)
 assert abs((draws > 0.05).double().mean() - 0.3) < 0.02
 
 one = many[:1]
-walk = lambda n: sample(D_two(one), bridge, one, n, xT=one, mode="point", order=1, grid="uniform").item()
+walk = lambda n: sample(D_two(one), bridge, one, n, xT=one, mode="point", order=1,
+                        grid="uniform").item()
 point = {n: walk(n) for n in (20, 100, 500)}
-median, mean = -0.5 + 0.05 * torch.special.ndtri(f64(0.5 / 0.7)).item(), -0.7 * 0.5 + 0.3 * 0.6
+median, mean = (
+    -0.5 + 0.05 * torch.special.ndtri(f64(0.5 / 0.7)).item(),
+    -0.7 * 0.5 + 0.3 * 0.6,
+)
 assert abs(point[500] - median) < 1e-2 and abs(point[20] - median) < 2e-2
 
 x, variance = data.sample(10_000, seed=3), 0.7 * 0.3 * 1.1**2 + 0.05**2
-cost = {"mean": (x - mean).square(), "point": (x - point[500]).square(), "sample": (x - draws).square()}
-for name, want in [("mean", variance), ("point", variance + (mean - point[500]) ** 2), ("sample", 2 * variance)]:
+cost = {"mean": (x - mean).square(), "point": (x - point[500]).square(),
+        "sample": (x - draws).square()}
+for name, want in [("mean", variance), ("point", variance + (mean - point[500]) ** 2),
+                   ("sample", 2 * variance)]:
     assert abs(cost[name].mean() - want) < 4 * cost[name].std() / 10_000**0.5
 
 fig, ax = plt.subplots()
 ax.hist(draws[:, 0].numpy(), bins=120, density=True, color="C5", label='mode="sample"')
-lines = [(point[500], 'mode="point"', "C1", "-"), (median, "median", "C0", ":"), (mean, "mean", "0.4", "--")]
-for at, name, color, style in lines: ax.axvline(at, color=color, linestyle=style, label=name)
+lines = [(point[500], 'mode="point"', "C1", "-"), (median, "median", "C0", ":"),
+         (mean, "mean", "0.4", "--")]
+for at, name, color, style in lines:
+    ax.axvline(at, color=color, linestyle=style, label=name)
 ax.set(xlabel="$x_0$", ylabel="density", title="What a sampler returns")
 ax.legend()
-{"point": round(point[500], 3), **{f"squared error of a {k}": round(v.mean().item(), 3) for k, v in cost.items()}}
+{"point": round(point[500], 3),
+ **{f"squared error of a {k}": round(v.mean().item(), 3) for k, v in cost.items()}}
 
 # %% [markdown]
 # ## Reference integrators
@@ -439,32 +484,42 @@ def integrate(D: Callable, path: Path, x: Tensor, times: Tensor, *, xT: Tensor |
 # %%
 def exact_flow(path, x, t, s):
     (a, b, c), (a_s, b_s, c_s) = path.coefs(t), path.coefs(s)
-    return (a_s + 0.8 * b_s) * xT + ((0.09 * b_s**2 + c_s**2) / (0.09 * b**2 + c**2)).sqrt() * (x - (a + 0.8 * b) * xT)
+    return (a_s + 0.8 * b_s) * xT + (
+        (0.09 * b_s**2 + c_s**2) / (0.09 * b**2 + c**2)
+    ).sqrt() * (x - (a + 0.8 * b) * xT)
 
 
 x_t = xT + f64(0.3, -0.4)[:, None]
 for path in (bridge, Pinned(VE(80.0))):
     high, low = 0.95 * path.T, 0.02 * path.T
     D_path, exact = world.denoiser(path, xT, xT), exact_flow(path, x_t, high, low)
-    grids = [torch.logspace(math.log10(high), math.log10(low), n + 1, dtype=torch.float64) for n in (100, 200)]
+    grids = [torch.logspace(math.log10(high), math.log10(low), n + 1,
+                            dtype=torch.float64) for n in (100, 200)]
     for method, want in [("euler", 1), ("heun", 2)]:
-        err = [(integrate(D_path, path, x_t, grid, xT=xT, method=method) - exact).abs().max() for grid in grids]
+        err = [(integrate(D_path, path, x_t, grid, xT=xT, method=method)
+                - exact).abs().max() for grid in grids]
         assert abs(math.log2(err[0] / err[1]) - want) < 0.2
-with expect_fail(ValueError, contains="churn: expected"): integrate(D, bridge, xT, grids[0], xT=xT, churn=1.5)
-with expect_fail(ValueError, contains="times that begin after 0"): integrate(D, bridge, xT, time_grid(bridge, 5), xT=xT)
+with expect_fail(ValueError, contains="churn: expected"):
+    integrate(D, bridge, xT, grids[0], xT=xT, churn=1.5)
+with expect_fail(ValueError, contains="times that begin after 0"):
+    integrate(D, bridge, xT, time_grid(bridge, 5), xT=xT)
 
 # %% [markdown]
 # As released, started at $x_T$: the ODE gives no spread at all, whatever the number of steps; only churn does.
 
 # %%
 released = {}
-cases = [("Euler", "euler", 0.0, 100), ("churn .33, Euler", "euler", 0.33, 100), ("churn .33, Heun", "heun", 0.33, 33)]
+cases = [("Euler", "euler", 0.0, 100), ("churn .33, Euler", "euler", 0.33, 100),
+         ("churn .33, Heun", "heun", 0.33, 33)]
 for name, method, churn, steps in cases:
     times = time_grid(bridge, steps + 1, "karras")[1:]  # without T itself
-    x = integrate(D_many, bridge, many, times, xT=many, method=method, churn=churn, seed=3)
+    x = integrate(D_many, bridge, many, times, xT=many, method=method, churn=churn,
+                  seed=3)
     assert (x.std() / 0.3 > 0.9) == (churn > 0) and (churn > 0 or x.std() < 1e-12)
     evaluations = steps + (churn > 0) * (steps - 1) + (method == "heun") * (steps - 1)
-    released[f"{name}, {evaluations} evaluations"] = f"mean {x.mean():.3f}, spread / exact {x.std() / 0.3:.3f}"
+    released[f"{name}, {evaluations} evaluations"] = (
+        f"mean {x.mean():.3f}, spread / exact {x.std() / 0.3:.3f}"
+    )
 released
 
 # %% [markdown]

@@ -73,7 +73,8 @@ mean, axes, variances = principal(digits, 5)
 zeta = (digits.flatten(1) - mean) @ axes.T / variances.sqrt()
 test_close(torch.cov(zeta.T), torch.eye(5), eps=1e-4)
 test_close(principal(digits, 5, large=1000)[2] / variances, torch.ones(5), eps=0.02)
-with expect_fail(ValueError, contains="x: expected more than 5 images"): principal(digits[:5], 5)
+with expect_fail(ValueError, contains="x: expected more than 5 images"):
+    principal(digits[:5], 5)
 {"variances": [round(v, 2) for v in variances.tolist()]}
 
 
@@ -145,11 +146,14 @@ class LinearCode(nn.Module):
 
 # %%
 R = torch.linalg.qr(torch.randn(6, 6, generator=g, dtype=torch.float64))[0]
-Sigma = R @ torch.diag(torch.tensor([3.0, 1.0, 0.5, 0.3, 0.1, 0.05], dtype=torch.float64)) @ R.T
+Sigma = R @ torch.diag(torch.tensor([3.0, 1.0, 0.5, 0.3, 0.1, 0.05],
+                                    dtype=torch.float64)) @ R.T
 mu = torch.randn(6, generator=g, dtype=torch.float64) / 2
 root = torch.linalg.cholesky(Sigma)
 w = torch.randn(6, 200, generator=g, dtype=torch.float64)
-w = torch.linalg.qr((w - w.mean(1, keepdim=True)).T)[0].T * 199**0.5  # draws with these moments exactly
+w = (
+    torch.linalg.qr((w - w.mean(1, keepdim=True)).T)[0].T * 199**0.5
+)  # draws with these moments exactly
 code = LinearCode((6, 1, 1), 3).double()
 code.fit((mu[:, None] + root @ w).T.reshape(200, 6, 1, 1))
 A = (1 - code.left).sqrt()[:, None] * code.axes / code.variances.sqrt()[:, None]
@@ -193,7 +197,8 @@ for i, t in enumerate(path.t_of_gamma(u.exp())):
         log_q = Normal(mean, std).log_prob(z)[:, j].sum()
         return path.coefs(t).c * torch.autograd.grad(log_q, x_t)[0]
 
-    found = torch.stack([expected_sqnorm(lambda w, j=j: energy(w, j), 15) / 2 for j in range(3)])
+    found = torch.stack([expected_sqnorm(lambda w, j=j: energy(w, j), 15) / 2
+                         for j in range(3)])
     test_close(found, slope[i], eps=1e-6)
 test_close(nats(torch.tensor([60.0]).double())[0], -code.left.log() / 2, eps=1e-9)
 fine = torch.linspace(-6, 10, 3201, dtype=torch.float64)[:, None]
@@ -205,15 +210,19 @@ f"{math.log(1 / 0.2):.2f} nats an axis"
 # Variances grow with the number of pixels: a pattern shared by many pixels has the sum of their variances. So the larger the images, the further out in the noise their first components are told. Here are digits of 64 pixels, and colour patches of two photographs at $16\times16$ (768 values). A patch's mean brightness is told at $\log\gamma\approx-4$, where single pixels show nothing.
 
 # %%
-photos = torch.tensor(load_sample_images().images[0] / 127.5 - 1, dtype=torch.float32).permute(2, 0, 1)
+photos = torch.tensor(load_sample_images().images[0] / 127.5 - 1,
+                      dtype=torch.float32).permute(2, 0, 1)
 patches = photos.unfold(1, 16, 12).unfold(2, 16, 12).flatten(1, 2).transpose(0, 1)
 levels = torch.linspace(-8, 8, 161)
 fig, panels = plt.subplots(1, 2, figsize=(7, 2.6), sharey=True)
 first = {}
-for ax, (name, x) in zip(panels, {"digits, 64 values": digits, "patches, 768 values": patches}.items(), strict=True):
+for ax, (name, x) in zip(panels,
+                         {"digits, 64 values": digits,
+                          "patches, 768 values": patches}.items(), strict=True):
     own = LinearCode(x.shape[1:], 12)
     own.fit(x)
-    told = (-(1 - (1 - own.left) * own.wiener(levels.exp())).log() / 2).diff(dim=0) / 0.1
+    told = (-(1 - (1 - own.left) * own.wiener(levels.exp())).log()
+            / 2).diff(dim=0) / 0.1
     for j, colour in zip((0, 1, 3, 7, 11), ("C0", "C1", "C2", "C3", "C4"), strict=True):
         ax.plot(levels[1:] - 0.05, told[:, j], colour, label=f"{j + 1}")
     first[name] = round(float(levels[1:][told[:, 0].argmax()]), 1)
@@ -242,7 +251,9 @@ for v in gamma:
     test_close(own(probe, v, b)[0].T, least, eps=1e-6)
     x_t = b * digits + c * torch.randn(digits.shape, generator=g)
     mean, std = own(x_t.double(), v, b)
-    error = (clean - mean).square().mean(0)  # of the part of z that is not its own noise
+    error = (
+        (clean - mean).square().mean(0)
+    )  # of the part of z that is not its own noise
     said = std[0] ** 2 - own.left
     test_close(error / said, torch.ones(12), eps=0.15)
     pairs = zip(error[:4].tolist(), said[:4].tolist(), strict=True)
@@ -263,9 +274,12 @@ mean, std = few(digits[:3], *at)
 assert (std[:, :4] < 1).all() and (std[:, 4:] == 1).all() and (mean[:, 4:] == 0).all()
 few.fit(torch.zeros(6, 1, 8, 8))
 test_eq(few(digits[:3], *at)[1], torch.ones(3, 12))
-with expect_fail(ValueError, contains="std: expected a finite number in [0.01, 1]"): LinearCode((1, 8, 8), 12, std=0.0)
-with expect_fail(ValueError, contains="x: expected two or more floating-point images"): few.fit(digits[:1])
-with expect_fail(ValueError, contains="x: expected finite images"): few.fit(digits[:9] / 0)
+with expect_fail(ValueError, contains="std: expected a finite number in [0.01, 1]"):
+    LinearCode((1, 8, 8), 12, std=0.0)
+with expect_fail(ValueError, contains="x: expected two or more floating-point images"):
+    few.fit(digits[:1])
+with expect_fail(ValueError, contains="x: expected finite images"):
+    few.fit(digits[:9] / 0)
 
 # %% [markdown]
 # ## What can go wrong

@@ -141,17 +141,21 @@ turned[0x0112] = 6  # turn clockwise by a quarter
 rows = [
     ("grey.png", save("grey.png", red[..., 0]), (1, 2, 3), [204]),
     ("one bit", save("bit.png", red[..., 0] > 0, "1"), (1, 2, 3), [255]),
-    ("16 bits", save("deep.png", np.full((2, 3), 204 * 257, np.uint16)), (1, 2, 3), [204]),
+    ("16 bits", save("deep.png", np.full((2, 3), 204 * 257, np.uint16)), (1, 2, 3),
+     [204]),
     ("palette", save("palette.png", red, "P"), (3, 2, 3), [204, 51, 0]),
-    ("alpha 1/4", save("glass.png", glass), (3, 2, 3), [round(v * 64 / 255 + 255 * 191 / 255) for v in (204, 51, 0)]),
+    ("alpha 1/4", save("glass.png", glass), (3, 2, 3),
+     [round(v * 64 / 255 + 255 * 191 / 255) for v in (204, 51, 0)]),
     ("EXIF", save("turned.png", red, exif=turned), (3, 3, 2), [204, 51, 0]),
     ("CMYK", save("print.tif", red, "CMYK"), (3, 2, 3), [204, 51, 0]),
     ("one pixel", save("dot.bmp", red[:1, :1]), (3, 1, 1), [204, 51, 0]),
 ]
 for _, file, shape, want in rows:
     (x,) = frames(file)
-    test_eq((x.dtype, tuple(x.shape), x[0, :, 0, 0].tolist()), (torch.uint8, (1, *shape), want))
-test_close(frames(here / "glass.png", background=-1.0)[0][0, :, 0, 0].float(), torch.tensor([51.2, 12.8, 0.0]), eps=0.5)
+    test_eq((x.dtype, tuple(x.shape), x[0, :, 0, 0].tolist()),
+            (torch.uint8, (1, *shape), want))
+test_close(frames(here / "glass.png", background=-1.0)[0][0, :, 0, 0].float(),
+           torch.tensor([51.2, 12.8, 0.0]), eps=0.5)
 {name: (shape, want) for name, _, shape, want in rows}
 
 # %% [markdown]
@@ -198,16 +202,24 @@ def resize(x: Tensor, size: int | tuple[int, int], crop: str = "center", backgro
 
 # %%
 ramp = torch.linspace(-1, 1, 64).expand(1, 1, 32, 64).contiguous()
-test_close(resize(ramp, 16)[0, 0, 8], ramp[0, 0, 0].unflatten(0, (32, 2)).mean(1)[8:24], eps=1e-2)  # the middle half
-test_close(resize(ramp, 16, "stretch")[0, 0, 8, [0, -1]], torch.tensor([-0.95, 0.95]), eps=0.03)
-test_eq(resize(ramp, 16, "pad")[0, 0, [3, 4, 11, 12], 8].ge(0.99).tolist(), [True, False, False, True])
+test_close(resize(ramp, 16)[0, 0, 8], ramp[0, 0, 0].unflatten(0, (32, 2)).mean(1)[8:24],
+           eps=1e-2)  # the middle half
+test_close(resize(ramp, 16, "stretch")[0, 0, 8, [0, -1]], torch.tensor([-0.95, 0.95]),
+           eps=0.03)
+test_eq(resize(ramp, 16, "pad")[0, 0, [3, 4, 11, 12], 8].ge(0.99).tolist(),
+        [True, False, False, True])
 checks = (torch.arange(64) % 2 * 2.0 - 1).expand(1, 1, 64, 64).contiguous()
-assert resize(checks, 16)[..., 2:-2].abs().max() < 0.2  # stripes finer than a pixel average to grey
-with expect_fail(ValueError, contains="crop: expected one of 'center'"): resize(ramp, 16, "fill")
+assert (
+    resize(checks, 16)[..., 2:-2].abs().max() < 0.2
+)  # stripes finer than a pixel average to grey
+with expect_fail(ValueError, contains="crop: expected one of 'center'"):
+    resize(ramp, 16, "fill")
 
 fig, axes = plt.subplots(1, 4, figsize=(6, 1.8), width_ratios=[2, 1, 1, 1])
 scene = torch.stack([ramp[0], -ramp[0], 0 * ramp[0]], 1)
-radius = (torch.linspace(-2, 2, 64).square() + torch.linspace(-1, 1, 32)[:, None].square()).sqrt()
+radius = (
+    torch.linspace(-2, 2, 64).square() + torch.linspace(-1, 1, 32)[:, None].square()
+).sqrt()
 scene = torch.where(radius < 0.7, -0.3, scene)
 shown = [("64×32", scene), *((crop, resize(scene, 32, crop)) for crop in CROPS)]
 for ax, (name, picture) in zip(axes, shown, strict=True):
@@ -409,15 +421,19 @@ with expect_fail(ValueError, contains="empty.png"): load(here, size=32)
 skipped = []
 x = load(here, size=32, skipped=skipped)
 test_eq((tuple(x.shape), x.dtype), ((10, 3, 32, 32), torch.float32))
-test_eq(sorted(Path(f).name for f, _ in skipped), ["empty.png", "half.jpg", "half.png", "note.txt"])
+test_eq(sorted(Path(f).name for f, _ in skipped),
+        ["empty.png", "half.jpg", "half.png", "note.txt"])
 with expect_fail(ValueError, contains="size: expected a size, since the images differ ((1, 1), (40, 60))"):
     load(here, skipped=[])
 (here / "nothing").mkdir()
-with expect_fail(ValueError, contains="a folder with image files"): load(here / "nothing")
-with expect_fail(ValueError, contains="a file or folder that exists"): load(here / "gone")
+with expect_fail(ValueError, contains="a folder with image files"):
+    load(here / "nothing")
+with expect_fail(ValueError, contains="a file or folder that exists"):
+    load(here / "gone")
 
 fig, axes = plt.subplots(1, 10, figsize=(7, 1.3))
-names = sorted(f.stem for f in here.iterdir() if f.is_file() and str(f) not in dict(skipped))
+names = sorted(f.stem for f in here.iterdir() if f.is_file()
+               and str(f) not in dict(skipped))
 for ax, picture, name in zip(axes, x, names, strict=True):
     ax.imshow((picture.permute(1, 2, 0) + 1) / 2)
     ax.set(xticks=[], yticks=[])
@@ -432,9 +448,11 @@ fig.suptitle("What could be read, in natural order, at one size", fontsize=11);
 base = np.random.default_rng(1).integers(0, 256, (6, 12, 16), dtype=np.uint8)
 want = torch.from_numpy(base)[:, None]
 pictures = [Image.fromarray(a) for a in base]
-pictures[0].save(here / "clip.gif", save_all=True, append_images=pictures[1:], duration=100)
+pictures[0].save(here / "clip.gif", save_all=True, append_images=pictures[1:],
+                 duration=100)
 (here / "frames").mkdir()
-for i, picture in enumerate(pictures): picture.save(here / "frames" / f"frame{2 * i + 1}.png")
+for i, picture in enumerate(pictures):
+    picture.save(here / "frames" / f"frame{2 * i + 1}.png")
 np.save(here / "base.npy", base)
 sources = {
     "array (N, H, W)": base,
@@ -453,9 +471,11 @@ for name, source in sources.items():
 test_eq(to_uint8(load(base / 255.0, value_range=(0, 1))), want)
 test_eq(load(base.astype(np.uint16) * 257, as_uint8=True), want)
 test_eq(len(load(here / "frames", limit=2)), 2)
-with expect_fail(ValueError, contains="value_range: expected (black, white)"): load(base / 255.0)
+with expect_fail(ValueError, contains="value_range: expected (black, white)"):
+    load(base / 255.0)
 with expect_fail(ValueError, contains="layout"): load(np.zeros((5, 3, 3, 3), np.uint8))
-with expect_fail(ValueError, contains="a single image (H, W, C) goes into a list"): load(noisy)
+with expect_fail(ValueError, contains="a single image (H, W, C) goes into a list"):
+    load(noisy)
 test_eq(load([noisy]).shape, (1, 3, 40, 60))
 {name: tuple(load(source).shape) for name, source in sources.items()}
 
@@ -517,8 +537,10 @@ def fetch(url: str, target: Path, checksum: str) -> None:
 
 # %%
 target, source = here / "cache" / "set.npy", (here / "base.npy").as_uri()
-with expect_fail(ValueError, contains="checksum: expected 00"): fetch(source, target, "sha256:00")
-with expect_fail(ValueError, contains="set.npy"): fetch((here / "gone").as_uri(), target, "sha256:00")
+with expect_fail(ValueError, contains="checksum: expected 00"):
+    fetch(source, target, "sha256:00")
+with expect_fail(ValueError, contains="set.npy"):
+    fetch((here / "gone").as_uri(), target, "sha256:00")
 
 
 def run_out_of_space():
@@ -527,9 +549,12 @@ def run_out_of_space():
         raise OSError(28, "No space left on device")
 
 
-with expect_fail(ValueError, contains="set.npy: expected to be made, got OSError: [Errno 28]"): run_out_of_space()
+with expect_fail(ValueError,
+                 contains="set.npy: expected to be made, got OSError: [Errno 28]"):
+    run_out_of_space()
 test_eq(list(target.parent.iterdir()), [])  # three failures, and nothing is left
-fetch(source, target, "sha256:" + hashlib.sha256((here / "base.npy").read_bytes()).hexdigest())
+fetch(source, target,
+      "sha256:" + hashlib.sha256((here / "base.npy").read_bytes()).hexdigest())
 found = [f.name for f in target.parent.iterdir()]
 test_eq(found, ["set.npy"])
 git_name_of_hello = "git:ce013625030ba8dba906f756967f9e9ca394464a"  # of "hello" and a newline, by `git hash-object`

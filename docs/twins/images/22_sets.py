@@ -73,14 +73,17 @@ def digits(split: str = "train", labels: bool = False) -> Tensor | tuple[Tensor,
 
 # %%
 parts = {split: digits(split, labels=True) for split in SPLITS}
-test_eq({split: len(x) for split, (x, y) in parts.items()}, {"train": 1200, "val": 200, "test": 397})
+test_eq({split: len(x) for split, (x, y) in parts.items()},
+        {"train": 1200, "val": 200, "test": 397})
 everything = torch.cat([x for x, _ in parts.values()]).flatten(1)
-test_eq(len({tuple(v) for v in everything.tolist()}), 1797)  # no image in two splits, and no two alike
+test_eq(len({tuple(v) for v in everything.tolist()}),
+        1797)  # no image in two splits, and no two alike
 test_eq(((everything + 1) * 8).remainder(1).abs().max().item(), 0.0)
 with expect_fail(ValueError, contains="split"): digits("all")
 
 fig, axes = plt.subplots(2, 10, figsize=(6, 1.7))
-for ax, picture, label in zip(axes.T.flat, parts["test"][0], parts["test"][1], strict=False):
+for ax, picture, label in zip(axes.T.flat, parts["test"][0], parts["test"][1],
+                              strict=False):
     ax.imshow(picture[0], vmin=-1, vmax=1)
     ax.set_title(int(label), fontsize=9)
     ax.set_axis_off()
@@ -130,10 +133,17 @@ def blocks(x):
 
 cut = {split: patches(split, labels=True) for split in SPLITS}
 seen = {split: blocks(x) for split, (x, y) in cut.items()}
-assert not seen["train"] & seen["val"] and not seen["train"] & seen["test"] and not seen["val"] & seen["test"]
-assert blocks(cut["train"][0][:2650]) & blocks(cut["train"][0][2650:])  # the search does find blocks that are shared
+assert (
+    not seen["train"] & seen["val"]
+    and not seen["train"] & seen["test"]
+    and not seen["val"] & seen["test"]
+)
+assert blocks(cut["train"][0][:2650]) & blocks(
+    cut["train"][0][2650:]
+)  # the search does find blocks that are shared
 test_eq(len(patches(limit=7)), 7)
-with expect_fail(ValueError, contains="size: expected an integer >= 1 and <= 96"): patches("val", size=97)
+with expect_fail(ValueError, contains="size: expected an integer >= 1 and <= 96"):
+    patches("val", size=97)
 
 fig, axes = plt.subplots(2, 12, figsize=(7, 1.6))
 for ax, picture in zip(axes.flat, cut["train"][0], strict=False):
@@ -248,22 +258,27 @@ def write_idx(file, a):
 
 
 raw, random = root / "FashionMNIST" / "raw", np.random.default_rng(0)
-tiny = {part: random.integers(0, 256, (n, 28, 28), np.uint8) for part, n in [("train", 40), ("t10k", 8)]}
+tiny = {part: random.integers(0, 256, (n, 28, 28), np.uint8)
+        for part, n in [("train", 40), ("t10k", 8)]}
 for part, a in tiny.items():
     write_idx(raw / f"{part}-images-idx3-ubyte", a)
     write_idx(raw / f"{part}-labels-idx1-ubyte", a[:, 0, 0] % 10)
 
 got = {split: fashion_mnist(split, labels=True, root=root) for split in SPLITS}
-test_eq({split: len(x) for split, (x, y) in got.items()}, {"train": 36, "val": 4, "test": 8})
+test_eq({split: len(x) for split, (x, y) in got.items()},
+        {"train": 36, "val": 4, "test": 8})
 test_eq(to_uint8(got["test"][0])[:, 0].numpy(), tiny["t10k"])
 both = to_uint8(torch.cat([got["train"][0], got["val"][0]]))[:, 0].numpy()
 test_eq(sorted(a.tobytes() for a in both), sorted(a.tobytes() for a in tiny["train"]))
 for x, y in got.values(): test_eq(to_uint8(x)[:, 0, 0, 0] % 10, y)
 
-with expect_fail(ValueError, contains="a folder that has MNIST in MNIST, or download=True"): mnist(root=root)
+with expect_fail(ValueError,
+                 contains="a folder that has MNIST in MNIST, or download=True"):
+    mnist(root=root)
 short = raw / "train-images-idx3-ubyte"
 short.write_bytes(short.read_bytes()[:1000])
-with expect_fail(ValueError, contains="expected an intact copy of FashionMNIST"): fashion_mnist(root=root)
+with expect_fail(ValueError, contains="expected an intact copy of FashionMNIST"):
+    fashion_mnist(root=root)
 {split: tuple(x.shape) for split, (x, y) in got.items()}
 
 # %% [markdown]
@@ -365,13 +380,17 @@ def dsprites(
 # %%
 x, factors, _ = sprites(200, soft=False, grid=True)
 values = torch.cat([torch.ones(200, 1), factors], 1).double().numpy()
-np.savez_compressed(root / "mini.npz", imgs=(x[:, 0] > 0).numpy().astype(np.uint8), latents_values=values)
-small = {split: dsprites(split, labels=True, root=root / "mini.npz") for split in SPLITS}
-test_eq({split: len(x) for split, (x, y) in small.items()}, {"train": 160, "val": 20, "test": 20})
+np.savez_compressed(root / "mini.npz", imgs=(x[:, 0] > 0).numpy().astype(np.uint8),
+                    latents_values=values)
+small = {split: dsprites(split, labels=True, root=root / "mini.npz")
+         for split in SPLITS}
+test_eq({split: len(x) for split, (x, y) in small.items()},
+        {"train": 160, "val": 20, "test": 20})
 for x, y in small.values(): test_eq(draw_sprites(y, soft=False), x)
 test_eq(dsprites(root=root / "mini.npz", limit=5), small["train"][0][:5])
 (root / "cut.npz").write_bytes((root / "mini.npz").read_bytes()[:-100])
-with expect_fail(ValueError, contains="cut.npz: expected an intact dSprites file"): dsprites(root=root / "cut.npz")
+with expect_fail(ValueError, contains="cut.npz: expected an intact dSprites file"):
+    dsprites(root=root / "cut.npz")
 with expect_fail(ValueError, contains="or download=True"): dsprites(root=root)
 room.cleanup()
 

@@ -134,7 +134,8 @@ for source in sources.values():
     feed = Feed(source, (3, 16, 16))
     test_eq(feed[index], floats[index])
     test_eq(feed.fingerprint(), Feed(floats, (3, 16, 16)).fingerprint())
-for wrong in (floats.numpy(), floats[:, :1], levels[:1], floats.tolist(), "photos", None, 255 * floats):
+for wrong in (floats.numpy(), floats[:, :1], levels[:1], floats.tolist(), "photos",
+              None, 255 * floats):
     with expect_fail(ValueError, contains="x: expected"): Feed(wrong, (3, 16, 16))
 feed.fingerprint()
 
@@ -158,7 +159,8 @@ assert max(peaks) < 1.5 * min(peaks) < 1e5
 fig, ax = plt.subplots(figsize=(6, 2.4))
 ax.plot(sizes, [64 * n / 1e6 for n in sizes], "--", label="the file")
 ax.plot(sizes, [p / 1e6 for p in peaks], "o-", label="allocated for batches of 64")
-ax.set(xscale="log", yscale="log", xlabel="images of 8×8 bytes in the file", ylabel="megabytes")
+ax.set(xscale="log", yscale="log", xlabel="images of 8×8 bytes in the file",
+       ylabel="megabytes")
 ax.legend();
 
 

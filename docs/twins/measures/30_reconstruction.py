@@ -25,7 +25,11 @@ from unittest.mock import patch
 import matplotlib.pyplot as plt
 import torch.nn.functional as F
 from fastcore.test import expect_fail, test_close, test_eq
-from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
+from skimage.metrics import (
+    mean_squared_error,
+    peak_signal_noise_ratio,
+    structural_similarity,
+)
 from sklearn.datasets import load_digits, load_sample_images
 
 from scoreae.core.pages import paper
@@ -63,11 +67,13 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
 # Two colour photographs, $128\times128$, each once blurred by a $5\times5$ box and once with noise. Both numbers agree with scikit-image.
 
 # %%
-photos = torch.stack([torch.tensor(p[100:228, 200:328]).permute(2, 0, 1) for p in load_sample_images().images])
+photos = torch.stack([torch.tensor(p[100:228, 200:328]).permute(2, 0, 1)
+                      for p in load_sample_images().images])
 photos = photos.double() / 127.5 - 1
 box = torch.full((3, 1, 5, 5), 1 / 25, dtype=torch.float64)
 blurred = F.conv2d(F.pad(photos, (2, 2, 2, 2), mode="reflect"), box, groups=3)
-noise = torch.randn(photos.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+noise = torch.randn(photos.shape, generator=torch.Generator().manual_seed(0),
+                    dtype=torch.float64)
 noisy = (photos + 0.1 * noise).clamp(-1, 1)
 
 
@@ -77,9 +83,11 @@ def unit(v): return ((v + 1) / 2).double().numpy()
 for y in (blurred, noisy):
     for i, (p, q) in enumerate(zip(unit(photos), unit(y), strict=True)):
         test_close(mse(photos, y)[i].item(), mean_squared_error(p, q), eps=1e-12)
-        test_close(psnr(photos, y)[i].item(), peak_signal_noise_ratio(p, q, data_range=1), eps=1e-9)
+        test_close(psnr(photos, y)[i].item(),
+                   peak_signal_noise_ratio(p, q, data_range=1), eps=1e-9)
 test_eq(psnr(photos, photos).isposinf().all().item(), True)
-with expect_fail(ValueError, contains="y: expected images (N, 3, 128, 128)"): mse(photos, blurred[:, :1])
+with expect_fail(ValueError, contains="y: expected images (N, 3, 128, 128)"):
+    mse(photos, blurred[:, :1])
 with expect_fail(ValueError, contains="y: expected 2 images"): mse(photos, blurred[:1])
 psnr(photos, noisy)
 
@@ -94,7 +102,8 @@ psnr(photos, noisy)
 
 # %%
 g = torch.Generator().manual_seed(0)
-m = 0.4 * torch.randn(500, 1, 16, 16, generator=g).clamp(-1, 1)  # any means: they drop out
+m = 0.4 * torch.randn(500, 1, 16, 16,
+                      generator=g).clamp(-1, 1)  # any means: they drop out
 truth, drawn = (m + 0.1 * torch.randn(m.shape, generator=g) for _ in range(2))
 point, draw = mse(truth, m).mean(), mse(truth, drawn).mean()
 test_close((draw / point).item(), 2.0, eps=0.02)
@@ -152,13 +161,18 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
 
 # %%
 digits = torch.tensor(load_digits().images[:3, None] / 8 - 1)
-pairs = [(photos, blurred), (photos, noisy), (photos[:, 1:2], noisy[:, 1:2]), (digits, digits.flip(0))]
-pairs += [(photos[..., :s, : s + 3], noisy[..., :s, : s + 3]) for s in (3, 4, 9, 11, 12)]
+pairs = [(photos, blurred), (photos, noisy), (photos[:, 1:2], noisy[:, 1:2]),
+         (digits, digits.flip(0))]
+pairs += [(photos[..., :s, : s + 3], noisy[..., :s, : s + 3])
+          for s in (3, 4, 9, 11, 12)]
 for x, y in pairs:
     width, sigma = _window(*x.shape[2:])
     for got, p, q in zip(ssim(x, y), unit(x), unit(y), strict=True):
-        settings = dict(win_size=width, gaussian_weights=True, sigma=sigma, use_sample_covariance=False)
-        test_close(got.item(), structural_similarity(p, q, data_range=1, channel_axis=0, **settings), eps=1e-10)
+        settings = dict(win_size=width, gaussian_weights=True, sigma=sigma,
+                        use_sample_covariance=False)
+        test_close(got.item(),
+                   structural_similarity(p, q, data_range=1, channel_axis=0,
+                                         **settings), eps=1e-10)
 test_close(ssim(photos, photos), torch.ones(2), eps=1e-12)
 test_eq(_window(128, 128), (11, 1.5))
 ssim(photos, blurred)
@@ -181,7 +195,8 @@ def zero_padded(x, y):
     x, y = (x + 1) / 2, (y + 1) / 2
     w = torch.exp(-((torch.arange(11.0).double() - 5) ** 2) / (2 * 1.5**2))
     w = (w[:, None] * w / w.sum() ** 2).expand(x.shape[1], 1, 11, 11)
-    mx, my, xx, yy, xy = (F.conv2d(v, w, padding=5, groups=x.shape[1]) for v in (x, y, x * x, y * y, x * y))
+    mx, my, xx, yy, xy = (F.conv2d(v, w, padding=5, groups=x.shape[1])
+                          for v in (x, y, x * x, y * y, x * y))
     brightness = (2 * mx * my + 0.01**2) / (mx**2 + my**2 + 0.01**2)
     structure = (2 * (xy - mx * my) + 0.03**2) / (xx - mx**2 + yy - my**2 + 0.03**2)
     return (brightness * structure).flatten(1).mean(1)
@@ -192,11 +207,15 @@ def last(v): return v.permute(0, 2, 3, 1)
 
 right, wrong = ssim(photos, blurred), zero_padded(last(photos), last(blurred))
 assert (wrong > right + 0.2).all() and (wrong > 0.85).all()
-test_close(zero_padded(photos, blurred), right, eps=0.05)  # the same script, channels first
-u, v = torch.full_like(photos, 0.6), torch.full_like(photos, -0.4)  # constant colours 0.8 and 0.3
+test_close(zero_padded(photos, blurred), right,
+           eps=0.05)  # the same script, channels first
+u, v = torch.full_like(photos,
+                       0.6), torch.full_like(photos,
+                                             -0.4)  # constant colours 0.8 and 0.3
 expected = (2 * 0.8 * 0.3 / (0.8**2 + 0.3**2)) ** 2
 test_close(zero_padded(last(u), last(v)), torch.full((2,), expected), eps=0.01)
-with expect_fail(ValueError, contains="x: expected channels first"): ssim(last(photos), last(blurred))
+with expect_fail(ValueError, contains="x: expected channels first"):
+    ssim(last(photos), last(blurred))
 
 fig, axes = plt.subplots(1, 4, figsize=(6, 2.1))
 for ax, v, title in zip(axes, [photos[0], blurred[0], photos[1], blurred[1]],
@@ -242,8 +261,11 @@ def lpips(x: Tensor, y: Tensor, download: bool = False) -> Tensor:
 
 
 # %%
-message = "download: expected True (233 MB), or the weights of AlexNet at an/empty/folder"
-with patch("torch.hub.get_dir", return_value="an/empty/folder"), expect_fail(ValueError, contains=message):
+message = (
+    "download: expected True (233 MB), or the weights of AlexNet at an/empty/folder"
+)
+with patch("torch.hub.get_dir",
+           return_value="an/empty/folder"), expect_fail(ValueError, contains=message):
     lpips(photos, noisy)
 with expect_fail(ValueError, contains="at least 31 pixels"): lpips(digits, digits)
 
@@ -254,7 +276,8 @@ with expect_fail(ValueError, contains="at least 31 pixels"): lpips(digits, digit
 
 # %%
 dull, soft = photos / 2, blurred / 2
-uniform = 2 * torch.rand(dull.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1
+uniform = 2 * torch.rand(dull.shape, generator=torch.Generator().manual_seed(0),
+                         dtype=torch.float64) - 1
 scale = (4 * mse(dull, soft) / uniform.square().flatten(1).mean(1)).sqrt()
 grainy = dull + scale[:, None, None, None] * uniform
 test_close(mse(dull, grainy), mse(dull, soft), eps=1e-12)

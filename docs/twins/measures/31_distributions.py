@@ -84,7 +84,9 @@ def frechet(real: Tensor, fake: Tensor) -> float:
 # Three checks. Sets made to have *exactly* given moments, with commuting covariances, for which @eq-frechet is $\|m_1-m_2\|^2$ plus the sum of $(\text{std}_1-\text{std}_2)^2$ over the axes. Sets in general position, against scipy's matrix root and torchmetrics. And fewer points than features, where both covariances are singular.
 
 # %%
-def normal(n, f, seed=0): return torch.randn(n, f, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def normal(n, f, seed=0):
+    return torch.randn(n, f, generator=torch.Generator().manual_seed(seed),
+                       dtype=torch.float64)
 
 
 def whitened(f):
@@ -103,7 +105,8 @@ f, g = whitened(normal(50, 3)) * std1, whitened(normal(80, 3, 1)) * std2 + 1
 test_close(frechet(f, g), 3 + (std1 - std2).square().sum().item(), eps=1e-6)
 
 f, g = normal(300, 6) @ normal(6, 6, 1), 0.5 + normal(200, 6, 2) @ normal(6, 6, 3)
-peer = FrechetInceptionDistance(nn.Identity(), input_img_size=(6,)).set_dtype(torch.float64)
+peer = FrechetInceptionDistance(nn.Identity(),
+                                input_img_size=(6,)).set_dtype(torch.float64)
 peer.update(f, real=True)
 peer.update(g, real=False)
 test_close(frechet(f, g), by_roots(f, g), eps=1e-9)
@@ -111,10 +114,17 @@ test_close(frechet(f, g), peer.compute().item(), eps=1e-9)
 
 few, other = normal(10, 40), normal(12, 40, 1)
 s = torch.linalg.eigvals(few.T.cov() @ other.T.cov()).real.clamp(min=0).sqrt().sum()
-closed = (few.mean(0) - other.mean(0)).square().sum() + few.T.cov().trace() + other.T.cov().trace() - 2 * s
+closed = (
+    (few.mean(0) - other.mean(0)).square().sum()
+    + few.T.cov().trace()
+    + other.T.cov().trace()
+    - 2 * s
+)
 test_close(frechet(few, other), closed.item(), eps=1e-5)
 assert frechet(few, few) < 1e-12
-with expect_fail(ValueError, contains="fake: expected finite floating-point features (N, 40)"): frechet(few, f)
+with expect_fail(ValueError,
+                 contains="fake: expected finite floating-point features (N, 40)"):
+    frechet(few, f)
 frechet(f, g)
 
 
@@ -141,7 +151,8 @@ def expected_floor(eigenvalues, n, m):
 test_close(expected_floor(torch.ones(8), 400, 400), 8 * 13 / 800, eps=1e-6)
 test_close(expected_floor(torch.ones(2048), 50000, 50000) / 2048, 0.02, eps=1e-3)
 spread = torch.tensor([4.0, 2.0, 1.0, 0.5, 0.1, 0.01]).double()
-seen = [frechet(normal(500, 6, i) * spread.sqrt(), normal(700, 6, 1000 + i) * spread.sqrt()) for i in range(100)]
+seen = [frechet(normal(500, 6, i) * spread.sqrt(),
+                normal(700, 6, 1000 + i) * spread.sqrt()) for i in range(100)]
 want = expected_floor(spread, 500, 700)
 test_close(np.mean(seen), want, eps=4 * np.std(seen) / 10)
 f"measured {np.mean(seen):.4f} ± {np.std(seen) / 10:.4f}, predicted {want:.4f}"
@@ -184,8 +195,11 @@ def kid(real: Tensor, fake: Tensor, blocks: int = 10, seed: int | torch.Generato
 g = rng(0)
 order = [torch.randperm(40, generator=g) for _ in range(2)]
 f, h = normal(40, 5), normal(40, 5, 1) + 0.3
-blocks = [poly_mmd(f[i], h[j]).item() for i, j in zip(order[0].reshape(4, 10), order[1].reshape(4, 10), strict=True)]
-test_close(kid(f, h, 4, seed=0), (np.mean(blocks), np.std(blocks, ddof=1) / 2), eps=1e-12)
+blocks = [poly_mmd(f[i], h[j]).item()
+          for i, j in zip(order[0].reshape(4, 10), order[1].reshape(4, 10),
+                          strict=True)]
+test_close(kid(f, h, 4, seed=0), (np.mean(blocks), np.std(blocks, ddof=1) / 2),
+           eps=1e-12)
 
 null = np.array([kid(normal(100, 5, i), normal(100, 5, 1000 + i)) for i in range(200)])
 t = null[:, 0] / null[:, 1]
@@ -242,14 +256,18 @@ f, h = normal(60, 4), 0.8 * normal(50, 4, 1) + 0.5
 
 def balls(centres, points, k):
     near = NearestNeighbors(n_neighbors=k).fit(centres)
-    radii = near.kneighbors(return_distance=True)[0][:, -1]  # of each centre, itself left out
+    radii = near.kneighbors(return_distance=True)[0][
+        :, -1
+    ]  # of each centre, itself left out
     return np.linalg.norm(points[:, None] - centres[None], axis=2) <= radii
 
 
 a, b = balls(f.numpy(), h.numpy(), 3), balls(h.numpy(), f.numpy(), 3)
-test_close(precision_recall(f, h, 3), (a.any(1).mean(), b.any(1).mean(), a.sum(1).mean() / 3, a.any(0).mean()))
+test_close(precision_recall(f, h, 3),
+           (a.any(1).mean(), b.any(1).mean(), a.sum(1).mean() / 3, a.any(0).mean()))
 
-same = np.array([precision_recall(normal(60, 4, i), normal(60, 4, 1000 + i), 3) for i in range(100)])
+same = np.array([precision_recall(normal(60, 4, i), normal(60, 4, 1000 + i), 3)
+                 for i in range(100)])
 coverage = 1 - np.prod([(59 - j) / (119 - j) for j in range(3)])
 assert (np.abs(same.mean(0)[2:] - (1, coverage)) < 4 * same.std(0)[2:] / 10).all()
 dict(zip(Manifold._fields, same.mean(0).round(3).tolist(), strict=True))
@@ -297,7 +315,8 @@ moved = sliced_wasserstein(f, f + 1, directions=4000)
 test_close(moved, 2 * math.gamma(2) / (math.pi**0.5 * math.gamma(2.5)), eps=0.02)
 
 u, sign = normal(5000, 1, 2), torch.tensor([-1.0, 1.0]).repeat(2500)[:, None]
-test_close(sliced_wasserstein(u, sign, 1), norm.expect(lambda u: abs(abs(u) - 1)), eps=0.03)
+test_close(sliced_wasserstein(u, sign, 1), norm.expect(lambda u: abs(abs(u) - 1)),
+           eps=0.03)
 mean, error = kid(u, sign)
 assert frechet(u, sign) < 0.01 and abs(mean) < 3 * error
 f"FD {frechet(u, sign):.4f}, KID {mean:.4f} ± {error:.4f}, W1 {sliced_wasserstein(u, sign, 1):.3f}"
@@ -383,7 +402,8 @@ state = torch.get_rng_state()
 short, again = (fit_classifier(digits[:99], labels[:99], steps=5) for _ in range(2))
 test_eq(clf_features(short, digits), clf_features(again, digits))
 test_eq(torch.get_rng_state(), state)
-with expect_fail(ValueError, contains="y: expected labels of int64"): fit_classifier(digits, labels.float())
+with expect_fail(ValueError, contains="y: expected labels of int64"):
+    fit_classifier(digits, labels.float())
 accuracy = (clf(digits).argmax(1) == labels).float().mean().item()
 assert accuracy > 0.9
 f"{100 * accuracy:.1f} % of {len(labels)} other digits"
@@ -397,13 +417,15 @@ f"{100 * accuracy:.1f} % of {len(labels)} other digits"
 real = clf_features(clf, digits)
 eigenvalues = torch.linalg.eigvalsh(real.double().T.cov())
 sizes, g = [24, 48, 96, 192, 384, 548], rng(0)
-halves = {n: [real[torch.randperm(len(real), generator=g)[: 2 * n]].split(n) for _ in range(12)] for n in sizes}
+halves = {n: [real[torch.randperm(len(real), generator=g)[: 2 * n]].split(n)
+              for _ in range(12)] for n in sizes}
 distance = np.array([[frechet(*pair) for pair in halves[n]] for n in sizes])
 kernel = np.array([[kid(*pair, blocks=4)[0] for pair in halves[n]] for n in sizes])
 line = [expected_floor(eigenvalues, n, n) for n in sizes]
 
 fig, axes = plt.subplots(1, 2, figsize=(7, 2.8))
-axes[0].errorbar(sizes, distance.mean(1), distance.std(1), fmt="o", label="real against real")
+axes[0].errorbar(sizes, distance.mean(1), distance.std(1), fmt="o",
+                 label="real against real")
 axes[0].plot(sizes, line, "--", label="predicted, $\\propto1/N$")
 axes[0].set(xscale="log", yscale="log", ylabel="FD-clf", title="Fréchet: biased")
 axes[0].legend()
@@ -466,8 +488,10 @@ def with_floor(
 # %%
 reference, source, kept = digits[:400], digits[400:], labels[400:] < 5
 g = torch.Generator().manual_seed(0)
-noise, partner = torch.randn(source.shape, generator=g), torch.randperm(len(source), generator=g)
-made = {"real": source, "noise": (source + 0.8 * noise).clamp(-1, 1), "blends": (source + source[partner]) / 2}
+noise, partner = torch.randn(source.shape,
+                             generator=g), torch.randperm(len(source), generator=g)
+made = {"real": source, "noise": (source + 0.8 * noise).clamp(-1, 1),
+        "blends": (source + source[partner]) / 2}
 made["half"] = source[kept]
 measures = {
     "FD-clf": frechet, "KID": lambda a, b: kid(a, b)[0],
@@ -475,10 +499,14 @@ measures = {
     "density": lambda a, b: precision_recall(a, b).density,
     "recall": lambda a, b: precision_recall(a, b).recall,
 }  # fmt: skip
-real, fakes = clf_features(clf, reference), {name: clf_features(clf, x) for name, x in made.items()}
-table = {m: {name: with_floor(f, real, x) for name, x in fakes.items()} for m, f in measures.items()}
+real, fakes = clf_features(clf,
+                           reference), {name: clf_features(clf, x)
+                                        for name, x in made.items()}
+table = {m: {name: with_floor(f, real, x) for name, x in fakes.items()}
+         for m, f in measures.items()}
 table["sliced $W_1$, pixels"] = {
-    name: with_floor(lambda a, b: sliced_wasserstein(a, b, 64), reference, x) for name, x in made.items()
+    name: with_floor(lambda a, b: sliced_wasserstein(a, b, 64), reference,
+                     x) for name, x in made.items()
 }
 
 fig, axes = plt.subplots(2, 3, figsize=(7.5, 4.2), sharex=True)
@@ -487,20 +515,25 @@ for ax, name in zip(axes.flat, shown, strict=True):
     row = table[name]
     floor, width = row["real"].floor, row["real"].floor_spread
     ax.axhspan(floor - width, floor + width, color="C1", alpha=0.4, lw=0)
-    ax.errorbar(list(row), [v.value for v in row.values()], [v.spread for v in row.values()], fmt="o")
+    ax.errorbar(list(row), [v.value for v in row.values()],
+                [v.spread for v in row.values()], fmt="o")
     ax.set_title(name)
     ax.margins(x=0.15)
-fig.suptitle("Dots: four sets against real digits. Bands: real against real", fontsize=11);
+fig.suptitle("Dots: four sets against real digits. Bands: real against real",
+             fontsize=11);
 
 # %%
 #| hide
 for m in ("FD-clf", "KID", "sliced $W_1$, pixels"):
-    assert abs(table[m]["real"].value - table[m]["real"].floor) < 3 * table[m]["real"].floor_spread
-    assert all(row.value > row.floor + 3 * row.floor_spread for n, row in table[m].items() if n != "real")
+    assert abs(table[m]["real"].value
+               - table[m]["real"].floor) < 3 * table[m]["real"].floor_spread
+    assert all(row.value > row.floor + 3 * row.floor_spread
+               for n, row in table[m].items() if n != "real")
 assert table["precision"]["noise"].value < 0.8 < table["precision"]["half"].value
 assert table["density"]["noise"].value < 0.7 and table["density"]["half"].value > 0.9
 assert table["recall"]["half"].value < 0.75 < table["recall"]["real"].value
-with expect_fail(ValueError, contains="fake: expected at least 200"): with_floor(frechet, reference, source[:9])
+with expect_fail(ValueError, contains="fake: expected at least 200"):
+    with_floor(frechet, reference, source[:9])
 
 
 # %% [markdown]

@@ -90,9 +90,12 @@ def _classes(v: np.ndarray, bins: int, discrete: Sequence[bool] | None) -> np.nd
 
 
 # %%
-with expect_fail(ValueError, contains="constant factor 1"): _data(np.eye(3), np.array([[0, 1], [1, 1], [2, 1]]))
-with expect_fail(ValueError, contains="factors: expected 3 rows"): _data(np.eye(3), np.eye(2))
-with expect_fail(ValueError, contains="codes: expected finite values"): _data(np.full((2, 2), np.nan), np.eye(2))
+with expect_fail(ValueError, contains="constant factor 1"):
+    _data(np.eye(3), np.array([[0, 1], [1, 1], [2, 1]]))
+with expect_fail(ValueError, contains="factors: expected 3 rows"):
+    _data(np.eye(3), np.eye(2))
+with expect_fail(ValueError, contains="codes: expected finite values"):
+    _data(np.full((2, 2), np.nan), np.eye(2))
 x = np.array([[0.0], [0.24], [0.26], [1.0]])
 test_eq(_bin(x, 4)[:, 0], [0, 0, 1, 3])
 test_eq(_kinds(np.c_[np.arange(8) % 4, np.linspace(0, 1, 8)], None), [True, False])
@@ -133,10 +136,12 @@ r = np.random.default_rng(0)
 v = r.normal(size=(50_000, 2))
 z = np.c_[v[:, 0] + v[:, 1], r.normal(size=50_000)]
 info = mutual_information(z, v)
-test_close(info[0, 1], mutual_info_score(_bin(z, 20)[:, 0], _bin(v, 20)[:, 1]), eps=1e-9)
+test_close(info[0, 1], mutual_info_score(_bin(z, 20)[:, 0], _bin(v, 20)[:, 1]),
+           eps=1e-9)
 test_close(info[0], np.log(2) / 2, eps=0.02)
 
-floor = mutual_information(r.uniform(size=(5_000, 20)), r.uniform(size=(5_000, 20))).mean()
+floor = mutual_information(r.uniform(size=(5_000, 20)),
+                           r.uniform(size=(5_000, 20))).mean()
 test_close(floor, 19**2 / (2 * 5_000), eps=0.002)
 info.round(3), round(floor, 4)
 
@@ -191,7 +196,8 @@ def mig(codes, factors, bins: int = 20, discrete: Sequence[bool] | None = None) 
 
 
 # %%
-for name, want in {"perfect": [1, 1], "rotated": [0, 0], "twice": [0, 1], "dead": [1, 1]}.items():
+for name, want in {"perfect": [1, 1], "rotated": [0, 0], "twice": [0, 1],
+                   "dead": [1, 1]}.items():
     test_close(mig(WORLD[name], bits), want, eps=1e-9)
 test_close(mig(WORLD["or"], bits), [1 - shared, shared], eps=1e-9)
 test_close(mig(bits[:, :1], bits), [1, 0], eps=1e-9)
@@ -218,7 +224,8 @@ def modularity(codes, factors, bins: int = 20, discrete: Sequence[bool] | None =
 
 
 # %%
-for name, want in {"perfect": [1, 1], "rotated": [0, 0], "twice": [1, 1, 1], "dead": [1, 1, 0], "or": [1, 0]}.items():
+for name, want in {"perfect": [1, 1], "rotated": [0, 0], "twice": [1, 1, 1],
+                   "dead": [1, 1, 0], "or": [1, 0]}.items():
     test_close(modularity(WORLD[name], bits), want, eps=1e-9)
 
 
@@ -277,7 +284,8 @@ def rotate(v, degrees):
 v = r.uniform(-1, 1, size=(2000, 2))
 v = np.linalg.qr(v - v.mean(0))[0]  # uncorrelated and of equal variance, exactly
 for degrees in (0, 10, 30, 45):
-    test_close(sap(rotate(v, degrees), v), np.full(2, np.cos(2 * np.deg2rad(degrees))), eps=1e-9)
+    test_close(sap(rotate(v, degrees), v), np.full(2, np.cos(2 * np.deg2rad(degrees))),
+               eps=1e-9)
 test_close(sap(bits, bits), [0.5, 0.5], eps=0.05)
 
 
@@ -408,8 +416,10 @@ def factor_vae(
 
 # %%
 kw = {"votes": 1000}
-CODES = {"perfect": v, "dead": np.c_[v, 0 * v], "30°": rotate(v, 30), "45°": rotate(v, 45), "noise": v[::-1]}
-scores = {name: factor_vae(z, group_sampler(z, v), 2, **kw)["score"] for name, z in CODES.items()}
+CODES = {"perfect": v, "dead": np.c_[v, 0 * v], "30°": rotate(v, 30),
+         "45°": rotate(v, 45), "noise": v[::-1]}
+scores = {name: factor_vae(z, group_sampler(z, v), 2, **kw)["score"]
+          for name, z in CODES.items()}
 test_eq([scores[name] for name in ("perfect", "dead", "30°")], [1, 1, 1])
 test_close([scores["45°"], scores["noise"]], [0.5, 0.5], eps=0.12)
 
@@ -479,11 +489,18 @@ def infomec(codes, factors, bins: int = 20, discrete: Sequence[bool] | None = No
 
 
 # %%
-test_close(_peak(np.array([[0.9, 0.1], [0.5, 0.5]])), (0.9 + 0.5 - 1), eps=1e-9)  # mean 0.7, less 1/2, over 1/2
+test_close(_peak(np.array([[0.9, 0.1], [0.5, 0.5]])), (0.9 + 0.5 - 1),
+           eps=1e-9)  # mean 0.7, less 1/2, over 1/2
 straight, turned = infomec(v, v), infomec(rotate(v, 45), v)
-assert straight["infom"] > 0.95 and straight["infoc"] > 0.95 and turned["infom"] < 0.1 and turned["infoc"] < 0.1
+assert (
+    straight["infom"] > 0.95
+    and straight["infoc"] > 0.95
+    and turned["infom"] < 0.1
+    and turned["infoc"] < 0.1
+)
 test_close(straight["infoe"], turned["infoe"], eps=0.02)
-{name: [round(s[name], 3) for s in (straight, turned)] for name in ("infom", "infoc", "infoe")}
+{name: [round(s[name], 3) for s in (straight, turned)]
+ for name in ("infom", "infoc", "infoe")}
 
 
 # %% [markdown]
@@ -554,7 +571,8 @@ def rotation_null(score: Callable, codes, n: int = 5, seed: int | torch.Generato
 
 # %%
 null = rotation_null(lambda z: {"sap": sap(z, v).mean()}, v, n=500)["sap"]
-test_close([null["mean"], null["std"]], [2 / np.pi, np.sqrt(0.5 - 4 / np.pi**2)], eps=0.05)
+test_close([null["mean"], null["std"]], [2 / np.pi, np.sqrt(0.5 - 4 / np.pi**2)],
+           eps=0.05)
 null
 
 # %% [markdown]
@@ -567,14 +585,16 @@ NAMES = ["MIG", "SAP", "modularity", "DCI dis", "InfoM", "FactorVAE", "InfoE"]
 def all_scores(z):
     info, tree, pool = infomec(z, v), dci(z, v), group_sampler(z, v)
     gaps = [mig(z, v).mean(), sap(z, v).mean(), modularity(z, v).mean()]
-    return [*gaps, tree["disentanglement"], info["infom"], factor_vae(z, pool, 2, votes=500)["score"], info["infoe"]]
+    return [*gaps, tree["disentanglement"], info["infom"],
+            factor_vae(z, pool, 2, votes=500)["score"], info["infoe"]]
 
 
 angles = np.arange(0, 46, 5)
 curves = np.array([all_scores(rotate(v, a)) for a in angles])
 fig, ax = plt.subplots(figsize=(6.4, 3.6))
 styles = ["-o", "-s", "-^", "-v", "-D", "-P", "--x"]
-for y, name, style in zip(curves.T, NAMES, styles, strict=True): ax.plot(angles, y, style, ms=5, label=name)
+for y, name, style in zip(curves.T, NAMES, styles, strict=True):
+    ax.plot(angles, y, style, ms=5, label=name)
 ax.set(xlabel="rotation of the code (degrees)", ylabel="score", ylim=(-0.03, 1.05))
 ax.set_title("A rotation costs the scores, not the information (dashed)")
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5));
@@ -666,18 +686,22 @@ def report(
 # %%
 v = np.c_[r.uniform(-1, 1, 1000), r.integers(0, 4, 1000), r.integers(0, 2, 1000)]
 mixed = v[:, 0] + 0.5 * v[:, 1]
-z = np.c_[v[:, 0], mixed, v[:, 2] + 0.2 * r.normal(size=1000), r.normal(size=1000), np.zeros(1000)]
+z = np.c_[v[:, 0], mixed, v[:, 2] + 0.2 * r.normal(size=1000), r.normal(size=1000),
+          np.zeros(1000)]
 result = report(z, v, names=["position", "shape", "light"], rotations=3, resamples=20)
 assert json.loads(json.dumps(result)) == result
-test_eq((result["dead"], [f["discrete"] for f in result["factors"].values()]), ([4], [False, True, True]))
+test_eq((result["dead"], [f["discrete"] for f in result["factors"].values()]),
+        ([4], [False, True, True]))
 
 fig, ax = plt.subplots(figsize=(6.4, 3.6))
 shown = {name: s for name, s in result["scores"].items() if name != "attrs"}
 for y, s in enumerate(shown.values()):
-    ax.errorbar(s["null"], y, xerr=s["null_std"], fmt="o", color="C1", mfc="white", capsize=3)
+    ax.errorbar(s["null"], y, xerr=s["null_std"], fmt="o", color="C1", mfc="white",
+                capsize=3)
     ax.errorbar(s["value"], y, xerr=s["error"], fmt="o", color="C0", capsize=3)
 ax.plot([], [], "o", color="C0", label="this code (± bootstrap error, where cheap)")
-ax.plot([], [], "o", color="C1", mfc="white", label="randomly rotated (± standard deviation)")
+ax.plot([], [], "o", color="C1", mfc="white",
+        label="randomly rotated (± standard deviation)")
 ax.set_yticks(range(len(shown)), [name.replace("_", " ") for name in shown])
 ax.invert_yaxis()
 ax.set(xlabel="score", xlim=(-0.02, 1.05))

@@ -99,12 +99,18 @@ def curvature(z, whiten=None) -> Curvature:
 arc = torch.linspace(0, torch.pi / 2, 11, dtype=torch.float64)
 quarter = torch.stack([arc.cos(), arc.sin()], dim=1)
 test_close(curvature(quarter).degrees, torch.tensor([9.0]), eps=1e-9)
-test_close(curvature(quarter).cosine, torch.tensor([torch.pi / 20]).double().cos(), eps=1e-9)
+test_close(curvature(quarter).cosine, torch.tensor([torch.pi / 20]).double().cos(),
+           eps=1e-9)
 
-line = torch.tensor([0, 1, 3, 4, 9.0], dtype=torch.float64)[:, None] * torch.tensor([0.3, -0.1, 2.0]).double() + 7
+line = (
+    torch.tensor([0, 1, 3, 4, 9.0], dtype=torch.float64)[:, None]
+    * torch.tensor([0.3, -0.1, 2.0]).double()
+    + 7
+)
 assert curvature(line).degrees < 1e-12
 
-stop = torch.tensor([[0.0], [1], [2], [2], [3], [2]])  # on, on, rest, on, back: angles 0°, none, none, 180°
+stop = torch.tensor([[0.0], [1], [2], [2], [3],
+                     [2]])  # on, on, rest, on, back: angles 0°, none, none, 180°
 test_close([x.item() for x in curvature(stop)], [90, 0, 2], eps=1e-9)
 assert curvature(torch.ones(4, 2)).degrees.isnan().all()
 with expect_fail(ValueError, contains="T >= 3"): curvature(torch.zeros(2, 2))
@@ -120,12 +126,14 @@ with expect_fail(ValueError, contains="T >= 3"): curvature(torch.zeros(2, 2))
 
 # %%
 g = rng(0)
-walks = {k: curvature(torch.randn(1000, 12, k, generator=g).cumsum(1)) for k in (1, 3, 300)}
+walks = {k: curvature(torch.randn(1000, 12, k, generator=g).cumsum(1))
+         for k in (1, 3, 300)}
 apart = {k: curvature(torch.rand(1000, 12, k, generator=g)) for k in (1, 3, 300)}
 for k in (1, 3, 300):
     test_close([walks[k].degrees.mean(), apart[k].degrees.mean()], [90, 120], eps=2)
     test_close(walks[k].cosine.mean(), 0, eps=0.03)
-test_close([apart[1].cosine.mean(), apart[300].cosine.mean()], [-1 / 3, -1 / 2], eps=0.03)
+test_close([apart[1].cosine.mean(), apart[300].cosine.mean()], [-1 / 3, -1 / 2],
+           eps=0.03)
 single = curvature(torch.randn(3000, 3, 300, generator=g).cumsum(1)).cosine
 test_close(single.var(), 1 / 300, eps=0.0005)
 {k: [round(x.degrees.mean().item(), 1) for x in (walks[k], apart[k])] for k in walks}
@@ -164,7 +172,8 @@ def disk(cx, cy=16.0, size=(32, 96), radius=6.0):
 
 def moving_disk(step, frames=6, start=8.0):
     centres = start + step * np.arange(frames)
-    return np.stack([disk(c) for c in centres]), np.stack([centres, np.full(frames, 16.0)], 1)
+    return np.stack([disk(c)
+                     for c in centres]), np.stack([centres, np.full(frames, 16.0)], 1)
 
 
 film, centres = moving_disk(3.0, frames=12)
@@ -202,7 +211,8 @@ def whitener(codes, k: int | None = None) -> Tensor:
 # %%
 z = torch.randn(50, 10, 3, generator=g).cumsum(1)
 mixed = z @ torch.tensor([[1.0, 0, 0], [2, 30, 0], [-1, 0.5, 0.02]])
-test_close((z.flatten(0, 1) @ whitener(z.flatten(0, 1)).float()).T.cov(), torch.eye(3), eps=1e-4)
+test_close((z.flatten(0, 1) @ whitener(z.flatten(0, 1)).float()).T.cov(), torch.eye(3),
+           eps=1e-4)
 raw = [curvature(q).degrees for q in (z, mixed)]
 white = [curvature(q, whiten=q.flatten(0, 1)).degrees for q in (z, mixed)]
 test_close(*white, eps=0.01)
@@ -260,9 +270,14 @@ error = values.std().item() / 20
 normal = [values.mean().item() - 1.96 * error, values.mean().item() + 1.96 * error]
 test_close(bootstrap_interval(values), normal, eps=0.02)
 
-films, codes = map(np.stack, zip(*(moving_disk(s, frames=8) for s in np.linspace(1, 8, 40)), strict=True))
+films, codes = map(np.stack,
+                   zip(*(moving_disk(s, frames=8) for s in np.linspace(1, 8, 40)),
+                       strict=True))
 result = straightening(codes, films)
-assert result["degrees"] < 1e-6 and result["interval"][0] < result["difference"] < result["interval"][1] < -30
+assert (
+    result["degrees"] < 1e-6
+    and result["interval"][0] < result["difference"] < result["interval"][1] < -30
+)
 result
 
 # %% [markdown]
@@ -278,16 +293,20 @@ film = moving_disk(2.0, frames=30)[0].reshape(30, -1)
 pca = np.linalg.svd(film - film.mean(0), full_matrices=False)
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.2))
 left.plot(*(pca.U[:, :2] * pca.S[:2]).T, "-", color="0.7", lw=1)
-dots = left.scatter(*(pca.U[:, :2] * pca.S[:2]).T, c=range(30), cmap="viridis", s=22, zorder=2)
+dots = left.scatter(*(pca.U[:, :2] * pca.S[:2]).T, c=range(30), cmap="viridis", s=22,
+                    zorder=2)
 fig.colorbar(dots, ax=left, label="frame")
-left.set(xlabel="first principal component", ylabel="second", title="A disk moves straight; its pixels do not")
+left.set(xlabel="first principal component", ylabel="second",
+         title="A disk moves straight; its pixels do not")
 right.plot(spacing, bend, "-o", ms=4)
 right.text(2.8, 68, "pixels", color="C0")
-references = [(120, "C1", "--", "shuffled frames"), (90, "C2", ":", "random walk"), (0, "C3", "-.", "position")]
+references = [(120, "C1", "--", "shuffled frames"), (90, "C2", ":", "random walk"),
+              (0, "C3", "-.", "position")]
 for y, color, style, name in references:
     right.axhline(y, color=color, ls=style)
     right.text(16, y + 3, name, color=color, ha="right")
-right.set(xlabel="spacing (pixels per frame)", ylabel="curvature (degrees)", ylim=(-5, 140));
+right.set(xlabel="spacing (pixels per frame)", ylabel="curvature (degrees)",
+          ylim=(-5, 140));
 
 # %% [markdown]
 # ## What can go wrong

@@ -135,7 +135,8 @@ class UNet(nn.Module):
 
 
 # %%
-SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (2, 9, 14), (1, 3, 3), (1, 1, 1)]
+SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (2, 9, 14), (1, 3, 3),
+          (1, 1, 1)]
 torch.manual_seed(0)
 rows = []
 for shape in SHAPES:
@@ -204,7 +205,10 @@ class ImageDecoder(nn.Module):
 # %%
 for shape in SHAPES:
     x = torch.randn(4, *shape, dtype=torch.float64)
-    encoder, decoder = HalfUNet(shape, out=6, width=8).double(), ImageDecoder(shape, z_dim=6, width=8).double()
+    encoder, decoder = (
+        HalfUNet(shape, out=6, width=8).double(),
+        ImageDecoder(shape, z_dim=6, width=8).double(),
+    )
     z = encoder(x)
     test_eq(z.shape, (4, 6))
     test_eq(decoder(z).shape, x.shape)
@@ -213,7 +217,8 @@ for shape in SHAPES:
     assert z.std(0).min() > 0  # codes differ between images
 with expect_fail(ValueError, contains="shape"): UNet((8, 8))
 with expect_fail(ValueError, contains="width"): UNet((1, 8, 8), width=0)
-test_eq([check_widths(32), check_widths(9), check_widths(32, 4)], [(32, 16), (9, 8), (32, 4)])
+test_eq([check_widths(32), check_widths(9), check_widths(32, 4)],
+        [(32, 16), (9, 8), (32, 4)])
 with expect_fail(ValueError, contains="encoder_width"): check_widths(32, 0)
 with expect_fail(ValueError, contains="z_dim"): ImageDecoder((1, 8, 8), 0)
 
@@ -254,8 +259,12 @@ class MLP(nn.Module):
 
 # %%
 encoder = HalfUNet((1, 8, 8), out=3, width=8, levels=True).double()
-for p in encoder.parameters(): torch.nn.init.normal_(p, std=0.2)  # leave the identity start
-x, level = torch.randn(2, 1, 8, 8, dtype=torch.float64), torch.tensor([0.0, 3.0], dtype=torch.float64)
+for p in encoder.parameters():
+    torch.nn.init.normal_(p, std=0.2)  # leave the identity start
+x, level = (
+    torch.randn(2, 1, 8, 8, dtype=torch.float64),
+    torch.tensor([0.0, 3.0], dtype=torch.float64),
+)
 
 
 def guidance_energy(weight):
@@ -263,15 +272,18 @@ def guidance_energy(weight):
     params = {**dict(encoder.named_parameters()), "stem.weight": weight}
     xg = x.clone().requires_grad_()
     z = torch.func.functional_call(encoder, params, (xg, level))
-    return torch.autograd.grad(z.square().sum(), xg, create_graph=True)[0].square().sum()
+    return torch.autograd.grad(z.square().sum(), xg,
+                               create_graph=True)[0].square().sum()
 
 
 w = encoder.stem.weight.detach()
 direction = torch.randn(w.shape, dtype=torch.float64)
 exact = torch.autograd.grad(guidance_energy(wg := w.clone().requires_grad_()), wg)[0]
 step = 1e-5
-numeric = (guidance_energy(w + step * direction) - guidance_energy(w - step * direction)) / (2 * step)
-test_close((exact * direction).sum() / numeric, torch.ones((), dtype=torch.float64), eps=1e-6)
+numeric = (guidance_energy(w + step * direction)
+           - guidance_energy(w - step * direction)) / (2 * step)
+test_close((exact * direction).sum() / numeric, torch.ones((), dtype=torch.float64),
+           eps=1e-6)
 
 # %% [markdown]
 # ## What can go wrong

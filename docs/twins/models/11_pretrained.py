@@ -119,7 +119,8 @@ test_close(path.timestep(entries), torch.arange(1000.0).double(), eps=1e-9)
 
 t = torch.rand(500, dtype=torch.float64, generator=rng(0)).clamp(min=1e-6) ** 3
 test_close(path.t_of_gamma(path.gamma(t)) / t, torch.ones_like(t), eps=1e-9)
-test_close(path.snr_gap(t) / (path.gamma(t) - path.gamma(1.0)), torch.ones_like(t), eps=1e-6)
+test_close(path.snr_gap(t) / (path.gamma(t) - path.gamma(1.0)), torch.ones_like(t),
+           eps=1e-6)
 s = t.clone().requires_grad_()
 slope = lambda v: torch.autograd.grad(v.sum(), s, retain_graph=True)[0]
 test_close(slope(path.alpha(s).log()) / path.f(t), torch.ones_like(t), eps=1e-8)
@@ -131,7 +132,8 @@ for n in (100, 1000):
     sampled = Discrete(VPLinear().alpha((torch.arange(n).double() + 1) / n) ** 2)
     off[n] = (sampled.logsnr(mid) - VPLinear().logsnr(mid)).abs().max().item()
 assert 50 < off[100] / off[1000] < 200  # second order in 1/N
-with expect_fail(ValueError, contains="alpha_bar: expected two or more falling"): Discrete((0.9, 0.0))
+with expect_fail(ValueError, contains="alpha_bar: expected two or more falling"):
+    Discrete((0.9, 0.0))
 off
 
 
@@ -184,14 +186,18 @@ class Given(nn.Module):
 # %%
 data = gaussian(torch.zeros(4), torch.diag(f64(3.0, 1.0, 0.3, 0.1)))
 exact = Given(denoiser(data, path), path)
-x0, eps = data.sample(6, seed=0), torch.randn(6, 4, generator=rng(1), dtype=torch.float64)
+x0, eps = data.sample(6, seed=0), torch.randn(6, 4, generator=rng(1),
+                                              dtype=torch.float64)
 t = torch.linspace(0.1, 0.9, 6, dtype=torch.float64)
 test_eq((exact.spec, len(exact.state_dict())), ({"given": "function"}, 0))
 x_t = path.mix(x0, eps, t)
-test_close(exact.residual(x0, eps, t), (x_t - path.coefs(t).b[:, None] * exact(x_t, t)) / path.sigma(t)[:, None] - eps)
+test_close(exact.residual(x0, eps, t),
+           (x_t - path.coefs(t).b[:, None] * exact(x_t, t)) / path.sigma(t)[:, None]
+           - eps)
 with expect_fail(ValueError, contains="denoiser: expected estimates of shape (6, 4)"):
     Given(lambda x, t: x[:, :1], path)(x_t, t)
-with expect_fail(ValueError, contains="path: expected the unpinned path"): Given(lambda x, t: x)
+with expect_fail(ValueError, contains="path: expected the unpinned path"):
+    Given(lambda x, t: x)
 with expect_fail(ValueError, contains="path: expected the denoiser's own path"):
     Given(Denoiser(path, lambda x, u: x), VPCosine())
 
@@ -259,21 +265,30 @@ def as_given(denoiser: Callable | dict, path: Diffusion | None) -> Given:
 
 # %%
 torch.manual_seed(0)
-small = {"sample_size": 8, "in_channels": 1, "out_channels": 1, "layers_per_block": 1, "norm_num_groups": 4}
-unet = UNet2DModel(block_out_channels=(8, 8), down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-                   up_block_types=("AttnUpBlock2D", "UpBlock2D"), attention_head_dim=4, **small).eval()  # fmt: skip
-images, noise = torch.rand(4, 1, 8, 8, generator=rng(0)) * 2 - 1, torch.randn(4, 1, 8, 8, generator=rng(1))
+small = {"sample_size": 8, "in_channels": 1, "out_channels": 1, "layers_per_block": 1,
+         "norm_num_groups": 4}
+unet = UNet2DModel(block_out_channels=(8, 8),
+                   down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+                   up_block_types=("AttnUpBlock2D", "UpBlock2D"), attention_head_dim=4,
+                   **small).eval()  # fmt: skip
+images, noise = (
+    torch.rand(4, 1, 8, 8, generator=rng(0)) * 2 - 1,
+    torch.randn(4, 1, 8, 8, generator=rng(1)),
+)
 for schedule in ("linear", "squaredcos_cap_v2"):
     for said in PREDICTIONS:
-        scheduler = DDIMScheduler(1000, beta_schedule=schedule, prediction_type=said, clip_sample=False)
+        scheduler = DDIMScheduler(1000, beta_schedule=schedule, prediction_type=said,
+                                  clip_sample=False)
         scheduler.set_timesteps(1000)
         D = from_diffusers(unet, scheduler)
         for i in (0, 3, 250, 700, 998):
             t = f64((i + 1) / 1000)[0]
             x_t = D.path.mix(images, noise, t)
-            test_close(x_t, scheduler.add_noise(images, noise, torch.tensor([i] * 4)), eps=1e-5)
+            test_close(x_t, scheduler.add_noise(images, noise, torch.tensor([i] * 4)),
+                       eps=1e-5)
             with torch.no_grad():
-                out, ours, r = unet(x_t, i).sample, D(x_t, t), D.residual(images, noise, t)
+                out, ours, r = unet(x_t,
+                                    i).sample, D(x_t, t), D.residual(images, noise, t)
             theirs = scheduler.step(out, i, x_t).pred_original_sample
             assert ((ours - theirs).abs() / (1 + theirs.abs())).max() < 1e-3
             if said == "epsilon": test_close(r, out - noise, eps=1e-4)

@@ -128,17 +128,25 @@ class GaussianPrior(nn.Module):
 # %%
 g = torch.Generator().manual_seed(0)
 normal = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64)
-mean, var = normal(500, 3) @ normal(3, 3) + 2, torch.rand(500, 3, generator=g, dtype=torch.float64) + 0.1
+mean, var = (
+    normal(500, 3) @ normal(3, 3) + 2,
+    torch.rand(500, 3, generator=g, dtype=torch.float64) + 0.1,
+)
 prior = GaussianPrior(3).double().fit(mean, var)
-fitted, q = MultivariateNormal(prior.mean, prior.cov), MultivariateNormal(mean, torch.diag_embed(var))
+fitted, q = (
+    MultivariateNormal(prior.mean, prior.cov),
+    MultivariateNormal(mean, torch.diag_embed(var)),
+)
 test_close(prior.rate(mean, var), kl_divergence(q, fitted), eps=1e-9)
 standard = Independent(Normal(torch.zeros(3), torch.ones(3)), 1)
-test_close(kl_per_axis(mean, var).sum(1), kl_divergence(Independent(Normal(mean, var.sqrt()), 1), standard), eps=1e-6)
+test_close(kl_per_axis(mean, var).sum(1),
+           kl_divergence(Independent(Normal(mean, var.sqrt()), 1), standard), eps=1e-6)
 test_close(GaussianPrior(3).rate(mean, var), kl_per_axis(mean, var).sum(1), eps=1e-9)
 
 other = lambda m, C: GaussianPrior(3).double().set_moments(m, C).rate(mean, var).mean()
 best, m, C = prior.rate(mean, var).mean(), prior.mean, prior.cov
-assert min(other(m + 0.1, C), other(m, 1.1 * C), other(m, 0.9 * C), other(m, C.diagonal().diag())) > best
+assert min(other(m + 0.1, C), other(m, 1.1 * C), other(m, 0.9 * C),
+           other(m, C.diagonal().diag())) > best
 draws = prior.sample(200_000, seed=1)
 test_close(torch.cov(draws.T) / C.diagonal().max(), C / C.diagonal().max(), eps=0.02)
 test_close(draws.mean(0), m, eps=0.03)
@@ -159,9 +167,12 @@ exact = GaussianPrior(3).double().fit(mean, torch.zeros_like(var))
 std, wide = exact.noised(0.5)
 direct = GaussianPrior(3).double().fit(mean, (std**2).expand_as(mean))
 test_close(wide.cov, direct.cov, eps=1e-4)
-scale = torch.tensor([1.0, 30.0, 0.01], dtype=torch.float64)  # the unit of a code must not matter
-std_s, wide_s = GaussianPrior(3).double().fit(mean * scale, torch.zeros_like(var)).noised(0.5)
-rates = [p.rate(m, (s**2).expand_as(mean)).mean() for p, m, s in ((wide, mean, std), (wide_s, mean * scale, std_s))]
+scale = torch.tensor([1.0, 30.0, 0.01],
+                     dtype=torch.float64)  # the unit of a code must not matter
+std_s, wide_s = GaussianPrior(3).double().fit(mean * scale,
+                                              torch.zeros_like(var)).noised(0.5)
+rates = [p.rate(m, (s**2).expand_as(mean)).mean()
+         for p, m, s in ((wide, mean, std), (wide_s, mean * scale, std_s))]
 test_close(rates[0], rates[1], eps=1e-4)
 
 
@@ -207,16 +218,19 @@ def total_correlation(z: Tensor, mean: Tensor, std: Tensor, images: int) -> Tens
 # Codes with Gaussian means of covariance $K$ and noise $s^2I$ have a Gaussian $q(z)$ of covariance $C=K+s^2I$, whose total correlation is $\tfrac12(\sum_j\log C_{jj}-\log|C|)$. With the whole data set as the batch, the estimate differs from it only by the finite sample; on few images it is that of the exact mixture. Small batches underestimate here.
 
 # %%
-K = torch.tensor([[1.0, 0.8, 0.3], [0.8, 1.0, 0.2], [0.3, 0.2, 1.0]], dtype=torch.float64)
+K = torch.tensor([[1.0, 0.8, 0.3], [0.8, 1.0, 0.2], [0.3, 0.2, 1.0]],
+                 dtype=torch.float64)
 N, s = 1500, 0.4
 C = K + s**2 * torch.eye(3)
 closed = (C.diagonal().log().sum() - torch.logdet(C)) / 2
 mean = normal(N, 3) @ torch.linalg.cholesky(K).T
 std = torch.full_like(mean, s)
 z = mean + s * normal(N, 3)
-parts = lambda M: [total_correlation(z[i : i + M], mean[i : i + M], std[:M], N) for i in range(0, N, M)]
+parts = lambda M: [total_correlation(z[i : i + M], mean[i : i + M], std[:M], N)
+                   for i in range(0, N, M)]
 estimates = {M: torch.stack(parts(M)).mean() for M in (60, 300, N)}
-assert abs(estimates[N] - closed) < 0.1 and estimates[60] < estimates[300] < estimates[N]
+assert abs(estimates[N]
+           - closed) < 0.1 and estimates[60] < estimates[300] < estimates[N]
 
 few = slice(0, 40)  # all weights equal: the log-density of a mixture
 even = torch.distributions.Categorical(torch.ones(40, dtype=torch.float64))
@@ -224,7 +238,8 @@ mix = lambda m, d: torch.distributions.MixtureSameFamily(even, d(m, s)).log_prob
 joint = mix(mean[few], lambda m, s: Independent(Normal(m, s), 1))(z[few]).mean()
 axes = sum(mix(mean[few, j], Normal)(z[few, j]).mean() for j in range(3))
 test_close(total_correlation(z[few], mean[few], std[few], 40), joint - axes, eps=1e-9)
-{"closed form": round(closed.item(), 3), **{f"batch {M}": round(v.item(), 3) for M, v in estimates.items()}}
+{"closed form": round(closed.item(), 3),
+ **{f"batch {M}": round(v.item(), 3) for M, v in estimates.items()}}
 
 
 # %% [markdown]
@@ -415,7 +430,10 @@ def fit_latent(model: nn.Module, x: Tensor, steps: int = 2000, *, width: int = 1
 # First the untrained prior: in every respect the Gaussian, up to the ends of the range of $\gamma$. And with a network of random weights, @eq-prior-split and the closed form must give what `bounds.bound_terms` gives by brute force, from nothing but the denoiser; with and without noise on the codes.
 
 # %%
-mean, var = normal(200, 3) @ normal(3, 3) + 2, torch.rand(200, 3, generator=g, dtype=torch.float64) + 0.1
+mean, var = (
+    normal(200, 3) @ normal(3, 3) + 2,
+    torch.rand(200, 3, generator=g, dtype=torch.float64) + 0.1,
+)
 plain = DiffusionPrior(3, width=16, depth=1).double()
 GaussianPrior.fit(plain, mean, var)
 same = GaussianPrior(3).double().fit(mean, var)
@@ -425,13 +443,17 @@ for prior in (plain, plain.noised(0.5)[1]):
     many, tight = mean[:4].repeat(1000, 1), var[:4].repeat(1000, 1)
     z = many + tight.sqrt() * normal(*many.shape)
     ends = prior.gamma_min, prior.gamma_max, "prior"
-    terms = bound_terms(prior.denoiser(), prior.path, (z - prior.mean) / prior.scale, *ends, n=16, seed=1)
+    terms = bound_terms(prior.denoiser(), prior.path, (z - prior.mean) / prior.scale,
+                        *ends, n=16, seed=1)
     log_q = Normal(many, tight.sqrt()).log_prob(z).sum(1)
     brute = (log_q + sum(terms.values()) + prior.scale.log().sum()).reshape(-1, 4)
     ours = prior.rate(many, tight, seed=2).reshape(-1, 4)
     error = (brute.std(0) ** 2 + ours.std(0) ** 2).sqrt() / 1000**0.5
-    assert ((brute.mean(0) - ours.mean(0)).abs() < 4 * error).all() and (ours.std(0) < brute.std(0)).all()
-{"one code's rate": f"{ours.mean(0)[0]:.3f}, brute force {brute.mean(0)[0]:.3f} ± {error[0]:.3f} nats"}
+    assert ((brute.mean(0) - ours.mean(0)).abs()
+            < 4 * error).all() and (ours.std(0) < brute.std(0)).all()
+{
+    "one code's rate": f"{ours.mean(0)[0]:.3f}, brute force {brute.mean(0)[0]:.3f} ± {error[0]:.3f} nats"
+}
 
 # %% [markdown]
 # **Codes with clusters.** Three blobs in the plane, as codes of a stochastic encoder of spread 0.1. The law of the codes is a mixture too, and its density known: the exact rate is $\mathbb E\log q(z|x)-\mathbb E\log q(z)$, which is $I(x;z)$. The trained prior must come close to it from above, on new codes, and its samples fall into the blobs.
@@ -439,16 +461,31 @@ for prior in (plain, plain.noised(0.5)[1]):
 # %%
 f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
 weights, centres = f64(0.5, 0.3, 0.2), f64(-1, 0, 1, 1, 0.5, -1).reshape(3, 2)
-blobs = lambda v: Mixture(weights, centres, torch.stack([(s**2 + v) * torch.eye(2) for s in (0.3, 0.2, 0.1)]))
-(seen, new), spread = blobs(0.0).sample(6000, seed=0).float().split(3000), torch.full((3000, 2), 0.01)
+blobs = lambda v: Mixture(weights, centres,
+                          torch.stack([(s**2 + v) * torch.eye(2)
+                                       for s in (0.3, 0.2, 0.1)]))
+(seen, new), spread = (
+    blobs(0.0).sample(6000, seed=0).float().split(3000),
+    torch.full((3000, 2), 0.01),
+)
 single = GaussianPrior(2).fit(seen, spread)
 prior = DiffusionPrior(2, width=64, depth=2, steps=800).fit(seen, spread, lr=1e-2)
 z = new.double() + 0.1 * normal(3000, 2)
-exact = -math.log(2 * math.pi * math.e * 0.01) - log_density(blobs(0.01), z)  # log q(z|x), averaged, less log q(z)
-rates = {"exact": exact, "diffusion": prior.rate(new, spread), "Gaussian": single.rate(new, spread)}
+exact = -math.log(2 * math.pi * math.e
+                  * 0.01) - log_density(blobs(0.01),
+                                        z)  # log q(z|x), averaged, less log q(z)
+rates = {"exact": exact, "diffusion": prior.rate(new, spread),
+         "Gaussian": single.rate(new, spread)}
 excess = {k: v - exact for k, v in rates.items()}
-assert -4 * excess["diffusion"].std() / 3000**0.5 < excess["diffusion"].mean() < 0.12 < 1 < excess["Gaussian"].mean()
-shown = {"codes": z, "Gaussian prior": single.sample(1500, 0), "diffusion prior": prior.sample(1500, 0)}
+assert (
+    -4 * excess["diffusion"].std() / 3000**0.5
+    < excess["diffusion"].mean()
+    < 0.12
+    < 1
+    < excess["Gaussian"].mean()
+)
+shown = {"codes": z, "Gaussian prior": single.sample(1500, 0),
+         "diffusion prior": prior.sample(1500, 0)}
 fig, axes = plt.subplots(1, 3, figsize=(7, 2.5), sharex=True, sharey=True)
 for ax, (name, codes) in zip(axes, shown.items(), strict=True):
     ax.plot(*codes[:1500].T, ".", markersize=1.5)
@@ -461,17 +498,22 @@ axes[0].set_ylabel("$z_2$")
 
 # %%
 R = torch.linalg.qr(normal(4, 4))[0]
-Sigma, A, o = R @ torch.diag(f64(0.05, 0.02, 0.01, 0.002)) @ R.T, 4 * normal(2, 4), f64(0.3, -0.2)
+Sigma, A, o = R @ torch.diag(f64(0.05, 0.02, 0.01,
+                                 0.002)) @ R.T, 4 * normal(2, 4), f64(0.3, -0.2)
 world = GaussianWorld(torch.zeros(4), Sigma, A, o, 0.2 * torch.eye(2))
-noisier = GaussianWorld(torch.zeros(4), Sigma, A, o, 0.3**2 * torch.diag((A @ Sigma @ A.T).diagonal()))
+noisier = GaussianWorld(torch.zeros(4), Sigma, A, o,
+                        0.3**2 * torch.diag((A @ Sigma @ A.T).diagonal()))
 
 
 class Known(Autoencoder):
     def __init__(self, noisy=True):
-        super().__init__((4, 1, 1), 2, VPCosine(-20.0), weighting="simple", gamma_max=math.exp(15))
+        super().__init__((4, 1, 1), 2, VPCosine(-20.0), weighting="simple",
+                         gamma_max=math.exp(15))
         self.noisy = noisy
     def codes(self, x):
-        return world.encode(x.flatten(1).double()).float(), torch.full((len(x), 2), 0.2**0.5) if self.noisy else None
+        return world.encode(x.flatten(1).double()).float(), torch.full(
+            (len(x), 2), 0.2**0.5
+        ) if self.noisy else None
     def denoiser(self, z, xT=None):
         D = (world if self.noisy else noisier).denoiser(self.path, z.double())
         return lambda x_t, t: D(x_t.flatten(1).double(), t).reshape(x_t.shape).to(x_t)
@@ -483,14 +525,18 @@ found = {}
 for noisy in (True, False):
     model = Known(noisy)
     fit_latent(model, x[:2000], steps=200, width=32, depth=1)
-    found["stochastic" if noisy else "noised"] = b = model.bound(x[2000:], tau=None if noisy else 0.3, n=32)
+    found["stochastic" if noisy
+          else "noised"] = b = model.bound(x[2000:], tau=None if noisy else 0.3, n=32)
     assert abs(b.total - truth) < 3 * b.stderr_mc
 with tempfile.TemporaryDirectory() as folder:
     model.save(folder)
     again = Known.load(folder)
-test_eq((type(again.prior).__name__, again.prior.config), ("DiffusionPrior", model.prior.config))
-test_eq((again.sample(3), again.bound(x[:9], tau=0.3).total), (model.sample(3), model.bound(x[:9], tau=0.3).total))
-{"log p": round(truth, 3), **{k: f"{b.total:.3f} ± {b.stderr_mc:.3f}" for k, b in found.items()}}
+test_eq((type(again.prior).__name__, again.prior.config),
+        ("DiffusionPrior", model.prior.config))
+test_eq((again.sample(3), again.bound(x[:9], tau=0.3).total),
+        (model.sample(3), model.bound(x[:9], tau=0.3).total))
+{"log p": round(truth, 3),
+ **{k: f"{b.total:.3f} ± {b.stderr_mc:.3f}" for k, b in found.items()}}
 
 # %% [markdown]
 # ## What can go wrong

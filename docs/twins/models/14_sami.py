@@ -4,7 +4,7 @@
 # > The encoder guides an unconditional score; there is no decoder. From Bayes' rule to the loss, its units, and three ways to train it.
 
 # %% [markdown]
-# SAMI [@lyo2025sami] makes an autoencoder out of two networks that both exist already: an unconditional denoiser, and an encoder. Decoding is *denoising guided by the encoder*: at each noise level the encoder looks at the noisy image and says in which direction it should change for the code to become more likely. This page derives that estimate and its loss, says what exactly is bounded and what the weight of the rate means in nats, and trains a small model on handwritten digits. [Why SAMI disentangles](../sami_claims/61_why_sami_disentangles.ipynb), [Guidance in use](../use/43_guidance.ipynb) and [A frozen denoiser](../sami_claims/66_frozen_denoiser.ipynb) go on.
+# SAMI [@lyo2025sami] makes an autoencoder out of two networks that both exist already: an unconditional denoiser, and an encoder. Decoding is *denoising guided by the encoder*: at each noise level the encoder looks at the noisy image and says in which direction it should change for the code to become more likely. This page derives that estimate and its loss, says what is bounded and what the rate's weight means in nats, and trains a small model on handwritten digits. [Why SAMI disentangles](../sami_claims/61_why_sami_disentangles.ipynb), [Guidance in use](../use/43_guidance.ipynb) and [A frozen denoiser](../sami_claims/66_frozen_denoiser.ipynb) go on.
 #
 # Statements about the method follow the paper's abstract, public reviews and summaries; the derivations are ours.
 
@@ -106,7 +106,8 @@ class Guided:
 R = torch.linalg.qr(torch.randn(4, 4, generator=g, dtype=torch.float64))[0]
 Sigma = R @ torch.diag(f64(3.0, 1.0, 0.3, 0.1)) @ R.T
 A = torch.randn(2, 4, generator=g, dtype=torch.float64) / 2
-world = GaussianWorld(f64(0.5, -1.0, 0.3, 0.0), Sigma, A, f64(0.3, -0.2), 0.2 * torch.eye(2))
+world = GaussianWorld(f64(0.5, -1.0, 0.3, 0.0), Sigma, A, f64(0.3, -0.2),
+                      0.2 * torch.eye(2))
 x0, eps, z = world.draw(torch.randn(64, 10, generator=g, dtype=torch.float64))
 
 
@@ -128,7 +129,8 @@ for path in (VPCosine(), VPLinear(), VE()):
         x_t = path.mix(x0, eps, t)
         test_close(D.guidance(x_t, t), world.guidance(path, x_t, t[0], z), eps=1e-6)
         test_close(D(x_t, t), world.denoiser(path, z)(x_t, t), eps=1e-6)
-        test_close(D.residual(x0, eps, t), residual(world.denoiser(path, z), path, x0, eps, t), eps=1e-6)
+        test_close(D.residual(x0, eps, t),
+                   residual(world.denoiser(path, z), path, x0, eps, t), eps=1e-6)
 
 # %% [markdown]
 # ## Two laws of the code, given a noisy image
@@ -151,10 +153,14 @@ guidances = {"implied": None, "none": lambda x_t, z: 0 * x_t, "clean encoder": a
 
 def bound_of(guidance):
     def estimate(z, xT):
-        return lambda x_t, t: denoiser(world.data, path)(x_t, t) + guidance(x_t, z) / bcast(path.tilt(t), x_t)
+        return lambda x_t, t: (
+            denoiser(world.data, path)(x_t, t)
+            + guidance(x_t, z) / bcast(path.tilt(t), x_t)
+        )
 
     used = estimate if guidance else lambda z, xT: world.denoiser(path, z)
-    return -sum(expected_bound(world, used, path, math.exp(-4), math.exp(8), "prior").values())
+    return -sum(expected_bound(world, used, path, math.exp(-4), math.exp(8),
+                               "prior").values())
 
 
 def lost(guidance):
@@ -163,7 +169,11 @@ def lost(guidance):
         x_t = path.mix(x0, eps, t)
         return path.coefs(t).c * (guidance(x_t, z) - world.guidance(path, x_t, t, z))
 
-    return quadrature(lambda u: expected_sqnorm(lambda w: wrong(w, path.t_of_gamma(u.exp())), 10) / 2, -4, 8)
+    return quadrature(
+        lambda u: expected_sqnorm(lambda w: wrong(w, path.t_of_gamma(u.exp())), 10) / 2,
+        -4,
+        8,
+    )
 
 
 found = {name: bound_of(G) for name, G in guidances.items()}
@@ -190,11 +200,13 @@ assert max(found.values()) < -0.5 * torch.logdet(2 * math.pi * math.e * Sigma)
 # %%
 long = VPCosine(-20.0)
 u = torch.linspace(-6, 12, 50, dtype=torch.float64)
-density = -(long.t_of_gamma((u + 1e-4).exp()) - long.t_of_gamma((u - 1e-4).exp())) / 2e-4
+density = -(long.t_of_gamma((u + 1e-4).exp())
+            - long.t_of_gamma((u - 1e-4).exp())) / 2e-4
 test_close(density, 1 / (2 * math.pi * torch.cosh(u / 2)), eps=1e-5)
 finest = lambda beta: 2 * math.acosh(1 / (math.pi * beta))
 test_close(math.pi * 1e-3 * math.cosh(finest(1e-3) / 2), 1, eps=1e-9)
-{"sum over pixels": f"up to log gamma = {finest(1e-3):.1f}", "mean over 64": f"up to log gamma = {finest(64e-3):.1f}"}
+{"sum over pixels": f"up to log gamma = {finest(1e-3):.1f}",
+ "mean over 64": f"up to log gamma = {finest(64e-3):.1f}"}
 
 # %% [markdown]
 # ## Annealing and noise levels
@@ -221,8 +233,10 @@ done = [i / 100 for i in range(101)]
 for how, style in zip(ANNEALS, ["-", "--", "-.", ":"], strict=True):
     ax.plot(done, [annealed(1e-3, how, v) for v in done], style, label=how)
     test_close(annealed(1e-3, how, 1.0), 1e-3)
-test_close([annealed(1e-3, how, 0.25) for how in ANNEALS], [1e-3, 5.025e-4, 5.025e-4, 1e-3 / 200**0.5], eps=1e-9)
-ax.set(xlabel="share of the training", ylabel=r"weight $\beta$ of the rate", yscale="log")
+test_close([annealed(1e-3, how, 0.25) for how in ANNEALS],
+           [1e-3, 5.025e-4, 5.025e-4, 1e-3 / 200**0.5], eps=1e-9)
+ax.set(xlabel="share of the training", ylabel=r"weight $\beta$ of the rate",
+       yscale="log")
 ax.legend(ncols=2);
 
 
@@ -250,7 +264,8 @@ t = torch.full((64,), 0.5, dtype=torch.float64)
 path = VPCosine()
 law = lambda x_t, t: MultivariateNormal(*world.code_given_noisy(path, x_t, t[0])[:2])
 linear = Guided(Exact(path), lambda x_t, t: law(x_t, t).log_prob(z))
-for at in (0.5, 1.0): test_close(Shown(linear)(x0, at * t / t), linear(x0, at * t / t), eps=1e-8)
+for at in (0.5, 1.0):
+    test_close(Shown(linear)(x0, at * t / t), linear(x0, at * t / t), eps=1e-8)
 test_close(Shown(linear)(x0, t), Shown(linear)(x0, t), eps=1e-15)
 
 # %% [markdown]
@@ -466,11 +481,15 @@ def squared_error(self: SAMI, D: Guided, x: Tensor, eps: Tensor, t: Tensor, xT: 
 
 # %%
 told = SAMI((1, 8, 8), 4, width=8, time_conditioned=True)
-told.prepare(images := torch.tensor(load_digits().images / 8 - 1, dtype=torch.float32)[:, None])
+told.prepare(images := torch.tensor(load_digits().images / 8 - 1,
+                                    dtype=torch.float32)[:, None])
 gamma, x_t = torch.full((9,), 0.5), images[:9] * (1 / 3) ** 0.5
-want, w1 = told.linear(x_t, gamma, (1 / (1 + 1 / gamma)).sqrt()), told.linear.wiener(gamma)[:, :1]
-for found, value in zip(told.codes(x_t, gamma.log()), want, strict=True): test_close(found, value, eps=1e-5)
-test_close(told.encode(images[:9]), 0.96**0.5 * (images[:9].flatten(1) - told.linear.center)
+want, w1 = told.linear(x_t, gamma,
+                       (1 / (1 + 1 / gamma)).sqrt()), told.linear.wiener(gamma)[:, :1]
+for found, value in zip(told.codes(x_t, gamma.log()), want, strict=True):
+    test_close(found, value, eps=1e-5)
+test_close(told.encode(images[:9]),
+           0.96**0.5 * (images[:9].flatten(1) - told.linear.center)
            @ told.linear.axes.T / told.linear.variances.sqrt(), eps=1e-4)
 torch.nn.init.normal_(told.encoder_net.head.weight, std=0.1, generator=g)
 m, r = told.encoder_net(x_t, gamma.log()).chunk(2, 1)
@@ -502,17 +521,21 @@ def beta_eff(self: SAMI, u: Tensor) -> Tensor:
 # %%
 edges = torch.linspace(-4, 8, 25, dtype=torch.float64)
 u, prices = (edges[1:] + edges[:-1]) / 2, {}
-for weighting, noise in [("simple", "stratified"), ("simple", "high"), ("edm", "stratified"), ("elbo", "stratified")]:
+for weighting, noise in [("simple", "stratified"), ("simple", "high"),
+                         ("edm", "stratified"), ("elbo", "stratified")]:
     model = SAMI((1, 8, 8), 2, width=8, weighting=weighting, noise=noise)
     t, w = model.draw_times(400_000, rng(0))
-    height = torch.histogram(model.path.gamma(t).log(), edges, weight=w / len(t)).hist / (edges[1] - edges[0])
-    test_close(model.beta_eff(u) * height / model.kl_weight, torch.ones_like(u), eps=0.03)
+    height = torch.histogram(model.path.gamma(t).log(), edges,
+                             weight=w / len(t)).hist / (edges[1] - edges[0])
+    test_close(model.beta_eff(u) * height / model.kl_weight, torch.ones_like(u),
+               eps=0.03)
     prices[f"{weighting}, {noise}"] = model.beta_eff(u)
 fig, ax = plt.subplots()
 for (name, price), style in zip(prices.items(), ["-", "--", "-.", ":"], strict=True):
     ax.plot(u, price, style, label=name)
 ax.axhline(1, color="0.4", lw=1)
-ax.set(xlabel=r"$u=\log\gamma$", ylabel=r"$\beta_{\mathrm{eff}}(u)$", yscale="log", title=r"What $\beta=10^{-3}$ means")
+ax.set(xlabel=r"$u=\log\gamma$", ylabel=r"$\beta_{\mathrm{eff}}(u)$", yscale="log",
+       title=r"What $\beta=10^{-3}$ means")
 ax.legend(ncols=2);
 
 # %% [markdown]
@@ -527,8 +550,10 @@ def net_gradient(model, scale):
     saved = [p.detach().clone() for p in model.encoder_net.parameters()]
     for p in model.encoder_net.parameters(): p.data.mul_(scale)
     model.zero_grad()
-    eps, t = torch.randn(16, 1, 8, 8, generator=rng(1)), torch.linspace(0.1, 0.9, 16).double()
-    model.squared_error(model.denoiser(torch.ones(16, 4)), images[:16], eps, t, None, rng(2)).sum().backward()
+    eps, t = torch.randn(16, 1, 8, 8,
+                         generator=rng(1)), torch.linspace(0.1, 0.9, 16).double()
+    model.squared_error(model.denoiser(torch.ones(16, 4)), images[:16], eps, t, None,
+                        rng(2)).sum().backward()
     for p, q in zip(model.encoder_net.parameters(), saved, strict=True): p.data.copy_(q)
     return model.net.head[2].weight.grad.clone()
 
@@ -539,8 +564,10 @@ for regime, same in [("pinned", True), ("joint", False)]:
 
 own = SAMI((1, 8, 8), 4, width=8, regime="pinned").base()
 exact = lambda x, t: denoiser(world.data, path)(x.flatten(1), t).reshape(x.shape)
-for shape, given, batch in [((1, 8, 8), own, images[:64]), ((4, 1, 1), exact, world.data.sample(64, seed=0))]:
-    model = SAMI(shape, 3, denoiser=given, path=None if given is own else path, regime="frozen").train()
+for shape, given, batch in [((1, 8, 8), own, images[:64]),
+                            ((4, 1, 1), exact, world.data.sample(64, seed=0))]:
+    model = SAMI(shape, 3, denoiser=given, path=None if given is own else path,
+                 regime="frozen").train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     opt = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     for _ in range(3):
@@ -550,10 +577,12 @@ for shape, given, batch in [((1, 8, 8), own, images[:64]), ((4, 1, 1), exact, wo
         opt.step()
     after = model.state_dict()
     same = {k for k, v in before.items() if torch.equal(v, after[k])}
-    assert all(k in same for k in before if k.startswith("net.")) and not model.net.training
+    assert all(k in same for k in before
+               if k.startswith("net.")) and not model.net.training
     assert not any(k in same for k in before if k.startswith("encoder_net.head"))
 model = SAMI((1, 8, 8), 4, width=8)
-with expect_fail(ValueError, contains="z: expected codes (N, 4)"): model.denoiser(torch.ones(16, 3))
+with expect_fail(ValueError, contains="z: expected codes (N, 4)"):
+    model.denoiser(torch.ones(16, 3))
 for name, kw in {
     "denoiser: expected a trained denoiser": {"regime": "frozen"},
     "denoiser: expected estimates of shape (1, 1, 8, 8)": {"denoiser": lambda x, t: x[:, 0], "path": path},
@@ -572,7 +601,8 @@ with expect_fail(ValueError, contains="x_t: expected 2 noisy images"):
 # **The loss is the bound's.** With the same draws, the loss must be the bound's integrand plus the rate, both computed by hand from the pieces: noisy images, the two networks through @eq-guided and @eq-logq, $\tfrac12(u_{\max}-u_{\min})\,\gamma\,\|x_0-\hat x_0\|^2$, and the library's divergence.
 
 # %%
-model = SAMI((1, 8, 8), 4, width=8, kl_weight=1.0, weighting="elbo", p_uncond=0.0).double().eval()
+model = SAMI((1, 8, 8), 4, width=8, kl_weight=1.0, weighting="elbo",
+             p_uncond=0.0).double().eval()
 for p in model.parameters(): torch.nn.init.normal_(p, std=0.1, generator=g)
 x = images[:32].double()
 loss, parts = model.loss(x, rng(7))
@@ -586,8 +616,13 @@ x_t = model.path.mix(x, eps, t).requires_grad_()
 G = torch.autograd.grad(Normal(*model.codes(x_t)).log_prob(z).sum(), x_t)[0]
 _, b, c = model.path.coefs(t)
 estimate = model.denoiser(z).base(x_t, t) + bcast(c**2 / b, x) * G
-denoising = (model.path.gamma(t) * sqnorm(x - estimate)).mean() / 2 * math.log(model.gamma_max / model.gamma_min)
-rate = kl_divergence(Independent(q, 1), Independent(Normal(torch.zeros(4), torch.ones(4)), 1)).mean()
+denoising = (
+    (model.path.gamma(t) * sqnorm(x - estimate)).mean()
+    / 2
+    * math.log(model.gamma_max / model.gamma_min)
+)
+rate = kl_divergence(Independent(q, 1),
+                     Independent(Normal(torch.zeros(4), torch.ones(4)), 1)).mean()
 test_close((loss / (denoising + rate)).item(), 1, eps=1e-5)
 f"{loss:.3f} nats = denoising {denoising:.3f} + rate {rate:.3f}"
 
@@ -614,7 +649,8 @@ for _ in range(150):
     history.append((parts["denoising"].item(), parts["rate"].item()))
 first, last = (torch.tensor(h).mean(0) for h in (history[:20], history[-20:]))
 assert last[0] < 0.7 * first[0]
-{k: f"{a:.2f}, then {b:.2f}" for k, a, b in zip(("denoising", "rate (nats)"), first, last, strict=True)}
+{k: f"{a:.2f}, then {b:.2f}" for k, a, b in zip(("denoising", "rate (nats)"), first,
+                                                last, strict=True)}
 
 # %% [markdown]
 # The same noise denoised without and with guidance, at $\log\gamma\approx-1.5$. Guided by *another* image's code, the estimate turns towards that image.
@@ -625,11 +661,19 @@ t = torch.full((200,), 0.75, dtype=torch.float64)
 x_t = model.path.mix(test, torch.randn(test.shape, generator=g), t)
 model.eval()
 with torch.no_grad():
-    own, other = model.denoiser(model.encode(test)), model.denoiser(model.encode(test.roll(1, 0)))
-    rows = {"image": test, "noisy": x_t, "free": own.base(x_t, t), "guided": own(x_t, t), "by neighbour": other(x_t, t)}
-error = {k: sqnorm(v - test).mean().item() / 256 for k, v in rows.items() if k not in ("image", "noisy")}
+    own, other = (
+        model.denoiser(model.encode(test)),
+        model.denoiser(model.encode(test.roll(1, 0))),
+    )
+    rows = {"image": test, "noisy": x_t, "free": own.base(x_t, t),
+            "guided": own(x_t, t), "by neighbour": other(x_t, t)}
+error = {k: sqnorm(v - test).mean().item() / 256 for k, v in rows.items()
+         if k not in ("image", "noisy")}
 assert error["guided"] < error["free"] < error["by neighbour"]
-assert sqnorm(rows["by neighbour"] - test.roll(1, 0)).mean() < sqnorm(rows["by neighbour"] - test).mean()
+assert (
+    sqnorm(rows["by neighbour"] - test.roll(1, 0)).mean()
+    < sqnorm(rows["by neighbour"] - test).mean()
+)
 fig, axes = plt.subplots(len(rows), 8, figsize=(6, 4))
 for row, (name, pictures) in zip(axes, rows.items(), strict=True):
     for ax, picture in zip(row, pictures[:8], strict=True):
@@ -637,7 +681,8 @@ for row, (name, pictures) in zip(axes, rows.items(), strict=True):
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     row[0].set_ylabel(name, rotation=0, ha="right", va="center")
-fig.suptitle(rf"Guidance at $\log\gamma\approx{model.path.gamma(t[0]).log():.1f}$", fontsize=11)
+fig.suptitle(rf"Guidance at $\log\gamma\approx{model.path.gamma(t[0]).log():.1f}$",
+             fontsize=11)
 {k: f"mean squared error {v:.4f} on [0, 1]" for k, v in error.items()}
 
 # %% [markdown]

@@ -137,36 +137,45 @@ class DBAE(Autoencoder):
 # %%
 images = torch.tensor(load_digits().images / 8 - 1, dtype=torch.float32)[:, None]
 x = images[:6]
-variants = [{"path": "ve"}, {"stochastic": True, "kl_weight": 1e-3}, {"condition": "xT"}, {"condition": "z"}]
+variants = [{"path": "ve"}, {"stochastic": True, "kl_weight": 1e-3},
+            {"condition": "xT"}, {"condition": "z"}]
 for kw in [{}, *variants, {"weighting": "elbo"}]:
     model = DBAE((1, 8, 8), z_dim=4, width=8, **kw)
     loss, parts = model.loss(x, g)
     loss.backward()
-    assert loss.isfinite() and all(p.grad is not None for p in model.encoder_net.parameters())
+    assert loss.isfinite() and all(p.grad is not None
+                                   for p in model.encoder_net.parameters())
     z = model.encode(x)
     test_eq(model.endpoint(z).shape, x.shape)
-    for mode in ("point", "sample"): test_eq(model.decode(z, mode, steps=3).shape, x.shape)
-    test_eq(model.bound(x, n=2).covers, "log p(x)" if kw.get("stochastic") else "log p(x|z)")
-bad = {"kl_weight": 1e-3, "tc_weight": 1.0, "endpoint_noise": -1.0, "path": "vpve", "stochastic": 1, "condition": "x"}
+    for mode in ("point", "sample"):
+        test_eq(model.decode(z, mode, steps=3).shape, x.shape)
+    test_eq(model.bound(x, n=2).covers,
+            "log p(x)" if kw.get("stochastic") else "log p(x|z)")
+bad = {"kl_weight": 1e-3, "tc_weight": 1.0, "endpoint_noise": -1.0, "path": "vpve",
+       "stochastic": 1, "condition": "x"}
 bad |= {"encoder_width": 0, "width": 8.5}
 for name, value in bad.items():
-    with expect_fail(ValueError, contains=f"{name}: expected"): DBAE((1, 8, 8), 4, **{name: value})
+    with expect_fail(ValueError, contains=f"{name}: expected"):
+        DBAE((1, 8, 8), 4, **{name: value})
 
 # %% [markdown]
 # **A price for the code, and a noisy end.** A stochastic encoder may be charged for its rate (`kl_weight`), and for the dependence of its axes (`tc_weight`, the total correlation of [Priors](12_priors.ipynb)); its mean spread is monitored with the loss. With `endpoint_noise` the end is $x_T=\mathrm{dec}_\psi(z)+\tau\xi$, drawn once for loss, bound and sample alike; a point starts at its mean. The bound stays one, since model and data share the law of $x_T$ given $z$ ([What DBAE's theorems say](../dbae_claims/70_theorems.ipynb)). Note that $\tau$ is in units of the decoder's output, whose scale training is free to choose.
 
 # %%
 kw = {"width": 8, "stochastic": True, "endpoint_noise": 0.5}
-plain, priced = (DBAE((1, 8, 8), 4, kl_weight=0.1, tc_weight=w, **kw) for w in (0.0, 2.0))
+plain, priced = (DBAE((1, 8, 8), 4, kl_weight=0.1, tc_weight=w, **kw)
+                 for w in (0.0, 2.0))
 priced.load_state_dict(plain.state_dict())
 for m in (plain, priced): m.prepare(images)
-(loss, parts), (more, priced_parts) = (m.loss(images[:64], rng(1)) for m in (plain, priced))
+(loss, parts), (more, priced_parts) = (m.loss(images[:64], rng(1))
+                                       for m in (plain, priced))
 test_close(more - loss, 2 * priced_parts["total correlation"], eps=1e-3)
 
 z = plain.encode(images[:500])
 drawn = (plain.draw_endpoint(z, g) - plain.endpoint(z)).detach()
 test_close((drawn.mean(), drawn.std()), (0.0, 0.5), eps=0.01)
-test_eq(plain.decode(z[:2], seed=0), plain.decode(z[:2], seed=1))  # a point knows no noise
+test_eq(plain.decode(z[:2], seed=0),
+        plain.decode(z[:2], seed=1))  # a point knows no noise
 {k: round(v.item(), 3) for k, v in priced_parts.items()}
 
 # %% [markdown]
@@ -180,7 +189,9 @@ for condition in CONDITIONS:
     for p in model.net.parameters(): torch.nn.init.normal_(p, std=0.2, generator=g)
     z = model.encode(x)
     ends = model.endpoint(z).detach(), model.endpoint(z).detach() + 0.5
-    with torch.no_grad(): one, two = (model.denoiser(z, xT)(model.path.mix(x, eps, t, xT), t) for xT in ends)
+    with torch.no_grad():
+        one, two = (model.denoiser(z, xT)(model.path.mix(x, eps, t, xT), t)
+                    for xT in ends)
     moved[condition] = (one - two).square().mean().sqrt().item()
 assert min(moved.values()) > 0.05
 {k: f"moved by {v:.2f}" for k, v in moved.items()}
@@ -191,14 +202,18 @@ assert min(moved.values()) > 0.05
 # %%
 model = DBAE((1, 8, 8), z_dim=4, width=8).double()
 for p in model.parameters(): torch.nn.init.normal_(p, std=0.3, generator=g)
-eps, t = torch.randn(x.shape, generator=g, dtype=torch.float64), torch.linspace(0.1, 0.95, 6, dtype=torch.float64)
+eps, t = (
+    torch.randn(x.shape, generator=g, dtype=torch.float64),
+    torch.linspace(0.1, 0.95, 6, dtype=torch.float64),
+)
 bias = model.endpoint_net.head[2].bias
 
 
 def error():
     z = model.encoder_net(x.double())
     xT = model.endpoint(z)
-    return sqnorm(residual(model.denoiser(z, xT), model.path, x.double(), eps, t, xT)).sum()
+    return sqnorm(residual(model.denoiser(z, xT), model.path, x.double(), eps, t,
+                           xT)).sum()
 
 
 exact = torch.autograd.grad(error(), bias)[0].item()
@@ -213,7 +228,8 @@ test_close(exact / numeric, 1.0, eps=1e-6)
 # **The loss is the bound's.** With `weighting="elbo"` and $\beta=1$, and with the same draws, the loss is $\tfrac12(u_{\max}-u_{\min})\,\gamma\,\|x_0-\hat x_0\|^2$ plus the rate, computed by hand from @eq-lae's pieces. What the bound adds is last step and $S$: small beside the rest, not zero.
 
 # %%
-model = DBAE((1, 8, 8), 4, width=8, stochastic=True, kl_weight=1.0, weighting="elbo").double().eval()
+model = DBAE((1, 8, 8), 4, width=8, stochastic=True, kl_weight=1.0,
+             weighting="elbo").double().eval()
 for p in model.parameters(): torch.nn.init.normal_(p, std=0.1, generator=g)
 x = images[:32].double()
 loss, _ = model.loss(x, rng(7))
@@ -225,8 +241,13 @@ t, _ = model.draw_times(32, draws)
 eps, xT = randn_like(x, draws), model.endpoint_net(z)
 a, b, c = (bcast(k, x) for k in model.path.coefs(t))
 estimate = model.denoiser(z, xT)(a * xT + b * x + c * eps, t)
-denoising = (model.path.gamma(t) * sqnorm(x - estimate)).mean() / 2 * math.log(model.gamma_max / model.gamma_min)
-rate = kl_divergence(Independent(q, 1), Independent(Normal(torch.zeros(4), torch.ones(4)), 1)).mean()
+denoising = (
+    (model.path.gamma(t) * sqnorm(x - estimate)).mean()
+    / 2
+    * math.log(model.gamma_max / model.gamma_min)
+)
+rate = kl_divergence(Independent(q, 1),
+                     Independent(Normal(torch.zeros(4), torch.ones(4)), 1)).mean()
 test_close((loss / (denoising + rate)).item(), 1, eps=1e-5)
 terms = model.bound(x, n=4).terms
 assert 0 < terms["start"] < 0.3
@@ -245,7 +266,8 @@ for path in ("vp", "ve"):
 test_close(share["ve", "edm"], 1 / 20, eps=0.01)
 assert share["vp", "edm"] > 0.5
 test_close(share["ve", "elbo"], share["vp", "elbo"], eps=1e-3)
-{f"{path}, {w}": f"{100 * v:.1f} % of draws with gamma > 1" for (path, w), v in share.items()}
+{f"{path}, {w}": f"{100 * v:.1f} % of draws with gamma > 1"
+ for (path, w), v in share.items()}
 
 # %% [markdown]
 # ## On digits, briefly
@@ -268,14 +290,17 @@ model.eval()
 test_close(model.moments[0], train.square().mean(), eps=0.01)
 assert sum(history[-20:]) < 0.6 * sum(history[:20])
 first, last = sum(history[:20]) / 20, sum(history[-20:]) / 20
-{"loss": f"{first:.1f}, then {last:.1f}", "moments": model.moments.numpy().round(3).tolist()}
+{"loss": f"{first:.1f}, then {last:.1f}",
+ "moments": model.moments.numpy().round(3).tolist()}
 
 # %%
 test, faces = images[1500:1700], slice(0, 8)
 z = model.encode(test)
 rows = {"image": test, "endpoint": model.endpoint(z).detach(), "point": model.decode(z),
-        "sample": model.decode(z, "sample", steps=25), "1 evaluation": model.decode(z, steps=1)}  # fmt: skip
-errors = {k: sqnorm(v - test).mean().item() / 256 for k, v in rows.items() if k not in ("image", "endpoint")}
+        "sample": model.decode(z, "sample", steps=25),
+        "1 evaluation": model.decode(z, steps=1)}  # fmt: skip
+errors = {k: sqnorm(v - test).mean().item() / 256 for k, v in rows.items()
+          if k not in ("image", "endpoint")}
 assert errors["point"] < errors["sample"] < 0.1
 fig, axes = plt.subplots(len(rows), 8, figsize=(6, 4))
 for row, (name, pictures) in zip(axes, rows.items(), strict=True):
@@ -292,8 +317,10 @@ fig.suptitle("DBAE after 150 steps (endpoint: own grey scale)", fontsize=11)
 # **What a fitted model refuses.** The network knows endpoints of the size that training had, and the preconditioning is measured on them. An endpoint ten times as large (another model's, say) is an error and not a picture; so is sampling before any training. A code far off gives no such endpoint: the decoder's normalisation keeps it in range.
 
 # %%
-with expect_fail(ValueError, contains="xT: expected endpoints of at most"): model.denoiser(z, 50 * model.endpoint(z))
-with expect_fail(ValueError, contains="one that has seen training images"): DBAE((1, 8, 8), 4, width=8).sample(2)
+with expect_fail(ValueError, contains="xT: expected endpoints of at most"):
+    model.denoiser(z, 50 * model.endpoint(z))
+with expect_fail(ValueError, contains="one that has seen training images"):
+    DBAE((1, 8, 8), 4, width=8).sample(2)
 
 # %% [markdown]
 # The point is closer to the image than a sample, as it must be; and a *single* evaluation at $T$, where the denoiser sees only the endpoint and the code, is a point already.

@@ -105,24 +105,34 @@ for m in (model, bridged): m.moments.copy_(torch.tensor([0.6, 0.6, 0.0]))
 test_close((model.path.gamma(t) / bridged.path.gamma(s)).numpy(), 1, eps=1e-9)
 test_close((w / v).numpy(), 1, eps=1e-9)
 
-eps, D, (a, b, c) = torch.randn(x.shape, generator=g), model.denoiser(model.codes(x)[0]), bridged.path.coefs(s)
+eps, D, (a, b, c) = (
+    torch.randn(x.shape, generator=g),
+    model.denoiser(model.codes(x)[0]),
+    bridged.path.coefs(s),
+)
 out2 = (0.36 * a**2 + 0.6 * c**2) / (0.6 * a**2 + 0.6 * b**2 + c**2)
 by_hand = (sqnorm(x - D(model.path.mix(x, eps, t), t)) / out2).mean()
-test_close((w / 2 * model.squared_error(D, x, eps, t, None, g)).mean() / by_hand, 1, eps=1e-4)
+test_close((w / 2 * model.squared_error(D, x, eps, t, None, g)).mean() / by_hand, 1,
+           eps=1e-4)
 
 # %% [markdown]
 # The contract does the rest: points, samples, interpolation, bound. Deterministic codes need a noise of their own for a bound on $\log p(x)$.
 
 # %%
-for kw in [{}, {"weighting": "dbae"}, {"weighting": "elbo"}, {"path": VPLinear(0.1, 10.0)}]:
+for kw in [{}, {"weighting": "dbae"}, {"weighting": "elbo"},
+           {"path": VPLinear(0.1, 10.0)}]:
     m = DiffAE((1, 8, 8), 4, width=8, **kw)
     loss, _ = m.loss(x, g)
     loss.backward()
     assert loss.isfinite() and m.endpoint(m.encode(x)) is None
-    for mode in ("point", "sample"): test_eq(m.reconstruct(x[:2], mode, steps=3).shape, (2, 1, 8, 8))
-    test_eq((m.bound(x[:4], n=2).covers, m.bound(x[:4], n=2, tau=0.3).covers), ("log p(x|z)", "log p(x)"))
-with expect_fail(ValueError, contains="weighting: expected one of"): DiffAE((1, 8, 8), 4, weighting="eps")
-with expect_fail(ValueError, contains="path: expected"): DiffAE((1, 8, 8), 4, path=BRIDGE)
+    for mode in ("point", "sample"):
+        test_eq(m.reconstruct(x[:2], mode, steps=3).shape, (2, 1, 8, 8))
+    test_eq((m.bound(x[:4], n=2).covers, m.bound(x[:4], n=2, tau=0.3).covers),
+            ("log p(x|z)", "log p(x)"))
+with expect_fail(ValueError, contains="weighting: expected one of"):
+    DiffAE((1, 8, 8), 4, weighting="eps")
+with expect_fail(ValueError, contains="path: expected"):
+    DiffAE((1, 8, 8), 4, path=BRIDGE)
 
 # %% [markdown]
 # ## On digits, briefly
@@ -147,11 +157,17 @@ def short(model, steps=150):
     return model
 
 
-models = {w: short(DiffAE((1, 8, 8), 4, width=12, encoder_width=12, weighting=w)) for w in ("simple", "dbae")}
-errors = {(w, mode): sqnorm(m.reconstruct(test, mode, steps=15) - test).mean().item() / 256
+models = {w: short(DiffAE((1, 8, 8), 4, width=12, encoder_width=12, weighting=w))
+          for w in ("simple", "dbae")}
+errors = {(w, mode): sqnorm(m.reconstruct(test, mode, steps=15) - test).mean().item()
+          / 256
           for w, m in models.items() for mode in ("point", "sample")}
 for w in models: assert errors[w, "point"] < errors[w, "sample"]
-assert 1 < errors["simple", "point"] / errors["dbae", "point"] < errors["dbae", "sample"] / errors["dbae", "point"]
+assert (
+    1
+    < errors["simple", "point"] / errors["dbae", "point"]
+    < errors["dbae", "sample"] / errors["dbae", "point"]
+)
 {f"{w}, {mode}": f"mean squared error {v:.4f}" for (w, mode), v in errors.items()}
 
 # %% [markdown]
@@ -164,10 +180,13 @@ model = models["simple"]
 with torch.no_grad():
     z = model.encode(test[:8])
     D, times = model.denoiser(z), time_grid(model.path, 40)[:-1]
-    near = model.path.coefs(times[-1]).b.item() * test[:8]  # the last level before zero: nearly the image
+    near = (
+        model.path.coefs(times[-1]).b.item() * test[:8]
+    )  # the last level before zero: nearly the image
     xT = integrate(D, model.path, near, times.flip(0))
     back = integrate(D, model.path, xT, times).clamp(-1, 1)
-rows = {"image": test[:8], "zero noise": model.decode(z), "noise 1": model.decode(z, "sample", seed=1),
+rows = {"image": test[:8], "zero noise": model.decode(z),
+        "noise 1": model.decode(z, "sample", seed=1),
         "noise 2": model.decode(z, "sample", seed=2), "inferred": back}  # fmt: skip
 error = {k: sqnorm(v - test[:8]).mean().item() / 256 for k, v in rows.items()}
 assert error["inferred"] < 0.1 * error["zero noise"] < error["noise 1"]
@@ -179,7 +198,8 @@ for row, (name, pictures) in zip(axes, rows.items(), strict=True):
         ax.spines[:].set_visible(False)
     row[0].set_ylabel(name, rotation=0, ha="right", va="center")
 fig.suptitle("The same code, four starts of the walk", fontsize=11)
-{**{k: f"{v:.1e}" for k, v in error.items() if k != "image"}, "std of the inferred noise": f"{xT.std():.2f}"}
+{**{k: f"{v:.1e}" for k, v in error.items() if k != "image"},
+ "std of the inferred noise": f"{xT.std():.2f}"}
 
 # %% [markdown]
 # ## Differences from the paper

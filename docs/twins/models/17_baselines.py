@@ -185,11 +185,13 @@ pca = PCA((1, 8, 8), z_dim=8)
 pca.prepare(train)
 pca.finish(train)
 raw = pca.picture(pca.encode(train))
-discarded = torch.linalg.eigvalsh(torch.cov(train.flatten(1).double().T, correction=0))[:-8].sum()
+discarded = torch.linalg.eigvalsh(torch.cov(train.flatten(1).double().T,
+                                            correction=0))[:-8].sum()
 test_close(sqnorm(raw - train).double().mean(), discarded, eps=1e-4)
 test_close(pca.precision, 64 / discarded, eps=1e-4)
 test_close(pca.reconstruct(train[:9], steps=7), raw[:9].clamp(-1, 1), eps=1e-6)
-test_close(pca.reconstruct(train[:9], mode="sample"), pca.reconstruct(train[:9]), eps=1e-6)
+test_close(pca.reconstruct(train[:9], mode="sample"), pca.reconstruct(train[:9]),
+           eps=1e-6)
 
 batched = PCA((1, 8, 8), z_dim=8)
 batched.large = 0
@@ -207,8 +209,14 @@ with expect_fail(ValueError, contains="z_dim"): PCA((1, 2, 2), 5)
 def exact(tau, gamma):
     "E log p(x) of the noised model, and E KL(q_tau || exact posterior), from covariances alone."
     W, std, prior = pca.components.double(), *pca.prior.noised(tau)
-    C, flat, centre = prior.cov.double(), test.flatten(1).double(), pca.mean.double() + prior.mean.double() @ W
-    log_p = MultivariateNormal(centre, W.T @ C @ W + torch.eye(64) / gamma).log_prob(flat).mean()
+    C, flat, centre = (
+        prior.cov.double(),
+        test.flatten(1).double(),
+        pca.mean.double() + prior.mean.double() @ W,
+    )
+    log_p = MultivariateNormal(centre,
+                               W.T @ C @ W + torch.eye(64)
+                               / gamma).log_prob(flat).mean()
     V = torch.linalg.inv(torch.linalg.inv(C) + gamma * torch.eye(8))
     mean = prior.mean + (flat - centre) @ W.T * gamma @ V
     q = MultivariateNormal(pca.encode(test).double(), std.double().square().diag())
@@ -216,7 +224,8 @@ def exact(tau, gamma):
 
 
 for tau, gamma in [(0.05, 20.0), (0.2, 20.0), (0.2, 5.0), (0.8, 10.0)]:
-    b, (log_p, gap) = pca.bound(test, tau=tau, gamma_max=gamma, repeats=20), exact(tau, gamma)
+    b, (log_p, gap) = pca.bound(test, tau=tau, gamma_max=gamma,
+                                repeats=20), exact(tau, gamma)
     assert gap > 0 and abs(log_p - gap - b.total) < 4 * b.stderr_mc
 f"exact {log_p:.2f}, bound {b.total:.2f} ± {b.stderr_mc:.2f}, divergence of the posteriors {gap:.2f} nats"
 
@@ -228,8 +237,12 @@ before = {k: v.clone() for k, v in pca.state_dict().items()}
 for levels in (None, 17):
     chosen = pca.choose_noise(val, levels)
     best = pca.bound(val, levels, **chosen).total
-    for f in (0.8, 1.25): assert pca.bound(val, levels, **{**chosen, "gamma_max": f * chosen["gamma_max"]}).total < best
-    assert pca.bound(val, levels, tau=chosen["tau"]).total < best  # the default precision
+    for f in (0.8, 1.25):
+        assert pca.bound(val, levels,
+                         **{**chosen, "gamma_max": f
+                            * chosen["gamma_max"]}).total < best
+    assert pca.bound(val, levels,
+                     tau=chosen["tau"]).total < best  # the default precision
 assert all(torch.equal(v, before[k]) for k, v in pca.state_dict().items())
 chosen, pca.bound(test, 17, **chosen)
 
@@ -285,7 +298,8 @@ class RandomEncoder(AE):
 torch.manual_seed(0)
 ae, blind = AE((1, 8, 8), z_dim=8, width=8), RandomEncoder((1, 8, 8), z_dim=8, width=8)
 loss, _ = ae.loss(train[:32], g)
-test_close(loss, 64 * nn.functional.mse_loss(ae.decoder_net(ae.encoder_net(train[:32])), train[:32]), eps=1e-4)
+test_close(loss, 64 * nn.functional.mse_loss(ae.decoder_net(ae.encoder_net(train[:32])),
+                                             train[:32]), eps=1e-4)
 
 blind.prepare(train)
 z = blind.encode(train)
@@ -294,7 +308,8 @@ test_close(z.square().mean(0), torch.ones(8), eps=1e-5)
 blind.loss(train[:32], g)[0].backward()
 learns = lambda net: {p.grad is not None for p in net.parameters()}
 test_eq((learns(blind.encoder_net), learns(blind.decoder_net)), ({False}, {True}))
-with expect_fail(ValueError, contains="encoder_width"): AE((1, 8, 8), 4, encoder_width=0)
+with expect_fail(ValueError, contains="encoder_width"):
+    AE((1, 8, 8), 4, encoder_width=0)
 
 
 # %% [markdown]
@@ -341,15 +356,20 @@ class VAE(AE):
 
 # %%
 vae, batch = VAE((1, 8, 8), z_dim=8, width=8, beta=3.0), train[:64]
-gradient = lambda loss: torch.cat([v.flatten() for v in torch.autograd.grad(loss, list(vae.parameters()))])
+gradient = lambda loss: torch.cat(
+    [v.flatten() for v in torch.autograd.grad(loss, list(vae.parameters()))]
+)
 mean, std = vae.codes(batch)
 z = mean + std * randn_like(mean, rng(5))
-rate = kl_divergence(Independent(Normal(mean, std), 1), Independent(Normal(torch.zeros(8), torch.ones(8)), 1)).mean()
+rate = kl_divergence(Independent(Normal(mean, std), 1),
+                     Independent(Normal(torch.zeros(8), torch.ones(8)), 1)).mean()
 gamma = 1 / nn.functional.mse_loss(vae.picture(z), batch).detach()
 distortion = -Independent(Normal(vae.picture(z), gamma**-0.5), 3).log_prob(batch).mean()
 loss, parts = vae.loss(batch, rng(5))
 test_close(loss, distortion + 3 * rate, eps=1e-3)
-test_close(gradient(loss), gamma * gradient(sqnorm(batch - vae.picture(z)).mean() / 2 + 3 / gamma * rate), eps=1e-2)
+test_close(gradient(loss),
+           gamma * gradient(sqnorm(batch - vae.picture(z)).mean() / 2
+                            + 3 / gamma * rate), eps=1e-2)
 {k: f"{v:.2f} nats" for k, v in parts.items() if k != "spread"}
 
 
@@ -388,7 +408,8 @@ one, four = (TCVAE((1, 8, 8), 4, beta=beta, width=8) for beta in (1.0, 4.0))
 four.load_state_dict(one.state_dict())
 x = train[:64]
 losses = [m.loss(x, torch.Generator().manual_seed(1)) for m in (one, four)]
-test_close((losses[1][0] - losses[0][0]).item(), 3 * losses[0][1]["total correlation"].item(), eps=1e-3)
+test_close((losses[1][0] - losses[0][0]).item(),
+           3 * losses[0][1]["total correlation"].item(), eps=1e-3)
 
 
 # %% [markdown]
@@ -400,7 +421,8 @@ test_close((losses[1][0] - losses[0][0]).item(), 3 * losses[0][1]["total correla
 def short(model, steps=200):
     "A few training steps with Adam; then `measured`."
     model.prepare(train)
-    opt = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=8e-3, fused=True)
+    opt = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=8e-3,
+                           fused=True)
     for step in range(steps):
         for group in opt.param_groups: group["lr"] = 8e-3 * (1 - step / steps)
         loss, _ = model.loss(train[torch.randint(1200, (64,), generator=g)], g)
@@ -420,16 +442,22 @@ def measured(model):
 
 torch.manual_seed(0)
 make = lambda kind, **kw: kind((1, 8, 8), 8, width=8, **kw)
-found = {"PCA": measured(pca), "AE": short(make(AE)), "random encoder": short(make(RandomEncoder))}
+found = {"PCA": measured(pca), "AE": short(make(AE)),
+         "random encoder": short(make(RandomEncoder))}
 found |= {f"VAE β = {beta:g}": short(make(VAE, beta=beta)) for beta in (0.1, 1.0, 3.0)}
 found["TCVAE β = 4"] = short(make(TCVAE, beta=4.0))
 total = {k: sum(v) / (64 * math.log(2)) for k, v in found.items()}
-assert total["VAE β = 1"] < min(total["VAE β = 0.1"], total["VAE β = 3"]) and total["AE"] < total["random encoder"]
+assert (
+    total["VAE β = 1"] < min(total["VAE β = 0.1"], total["VAE β = 3"])
+    and total["AE"] < total["random encoder"]
+)
 fig, ax = plt.subplots()
 for (name, (rate, distortion)), marker in zip(found.items(), "sDXo^vP", strict=True):
     ax.plot(rate, distortion, marker, label=f"{name}: {total[name]:.2f} bits/dim")
-ax.set(xlabel="rate (nats per image)", ylabel="distortion (nats per image)", title="Eight axes on the digits")
-for level in range(100, 220, 10): ax.axline((0, level), slope=-1, color="0.85", lw=0.8, zorder=0)
+ax.set(xlabel="rate (nats per image)", ylabel="distortion (nats per image)",
+       title="Eight axes on the digits")
+for level in range(100, 220, 10):
+    ax.axline((0, level), slope=-1, color="0.85", lw=0.8, zorder=0)
 ax.grid(False)
 ax.set_ylim(100, 165)
 ax.legend(bbox_to_anchor=(1, 1));

@@ -64,10 +64,14 @@ def make(name: str, shape: Sequence[int], z_dim: int, **kw) -> Autoencoder:
 # %%
 torch.manual_seed(0)
 zoo = {name: make(name, (1, 8, 8), 4, width=8) for name in VARIANTS}
-test_eq(make("DBAE", (1, 8, 8), 4, width=8, kl_weight=0.5).kl_weight, 0.5)  # a keyword overrides a setting
-with expect_fail(ValueError, contains="kw: expected one of 'anneal', 'begin'"): make("AE", (1, 8, 8), 4, widht=8)
-with expect_fail(ValueError, contains="name: expected one of 'PCA', 'AE'"): make("GAN", (1, 8, 8), 4)
-{name: f"{type(m).__name__}, {sum(p.numel() for p in m.parameters()):,} parameters" for name, m in zoo.items()}
+test_eq(make("DBAE", (1, 8, 8), 4, width=8, kl_weight=0.5).kl_weight,
+        0.5)  # a keyword overrides a setting
+with expect_fail(ValueError, contains="kw: expected one of 'anneal', 'begin'"):
+    make("AE", (1, 8, 8), 4, widht=8)
+with expect_fail(ValueError, contains="name: expected one of 'PCA', 'AE'"):
+    make("GAN", (1, 8, 8), 4)
+{name: f"{type(m).__name__}, {sum(p.numel() for p in m.parameters()):,} parameters"
+ for name, m in zoo.items()}
 
 
 # %% [markdown]
@@ -113,7 +117,8 @@ with tempfile.TemporaryDirectory() as tmp:
 # A network of your own cannot be written to JSON. Its weights are saved; the network itself has to be given again.
 
 # %%
-def own_encoder(): return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 8))
+def own_encoder():
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 8))
 
 
 own = make("SAMI", (1, 8, 8), 4, width=8, encoder=own_encoder())

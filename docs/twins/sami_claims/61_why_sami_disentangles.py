@@ -46,16 +46,23 @@ g = torch.Generator().manual_seed(0)
 def off_diagonal(A, variances, psi=0.2):
     "Largest off-diagonal entry of V over noise levels."
     levels = torch.linspace(-6, 6, 40, dtype=torch.float64).exp()
-    V = torch.stack([psi * torch.eye(2) + A @ torch.diag(variances / (1 + v * variances)) @ A.T for v in levels])
+    V = torch.stack([psi * torch.eye(2)
+                     + A @ torch.diag(variances / (1 + v * variances)) @ A.T
+                     for v in levels])
     return float(V[:, 0, 1].abs().max())
 
 
 mixing = torch.tensor([[0.8, 0.6], [-0.6, 0.8]], dtype=torch.float64)
-own = torch.tensor([[0.7, 0, 0, 0.4], [0, 0.5, 0.9, 0]], dtype=torch.float64)  # each component feeds one axis
+own = torch.tensor([[0.7, 0, 0, 0.4], [0, 0.5, 0.9, 0]],
+                   dtype=torch.float64)  # each component feeds one axis
 assert off_diagonal(own, f64(3.0, 1.0, 0.3, 0.1)) < 1e-12
-assert off_diagonal(mixing, f64(1.0, 1.0)) < 1e-12  # equal variances: a rotation is free
+assert off_diagonal(mixing,
+                    f64(1.0, 1.0)) < 1e-12  # equal variances: a rotation is free
 assert off_diagonal(mixing, f64(3.0, 1.0)) > 0.1
-level, S = 0.7, f64(3.0, 1.0)  # one level can be made diagonal by a rotation of the code, the others then are not
+level, S = (
+    0.7,
+    f64(3.0, 1.0),
+)  # one level can be made diagonal by a rotation of the code, the others then are not
 B = torch.tensor([[1.0, 0.5], [0.2, 1.0]], dtype=torch.float64)
 turn = torch.linalg.eigh(B @ torch.diag(S / (1 + level * S)) @ B.T)[1].T
 one = turn @ B @ torch.diag(S / (1 + level * S)) @ B.T @ turn.T
@@ -82,13 +89,21 @@ f"at the level chosen {abs(float(one[0, 1])):.1e}, at others up to {off_diagonal
 # %%
 def rotation_gap(variances, angles, n=40, span=10.0, s=0.2):
     "Nats lost by the best diagonal guidance, integrated over log gamma, for codes rotated by each of the angles."
-    S, u = torch.diag(f64(*variances)), (torch.arange(n) + 0.5).double() * (2 * span / n) - span
-    turn = torch.stack([angles.cos(), angles.sin(), -angles.sin(), angles.cos()], 1).reshape(-1, 1, 2, 2)
-    A, C = turn @ torch.diag(((1 - s) / f64(*variances)).sqrt()), S + torch.diag_embed((-u).exp()[:, None].expand(n, 2))
-    M = A @ S @ torch.linalg.inv(C)  # of y = x_0 + gamma^-1/2 eps, whose covariance is C
+    S, u = torch.diag(f64(*variances)), (torch.arange(n)
+                                         + 0.5).double() * (2 * span / n) - span
+    turn = torch.stack([angles.cos(), angles.sin(), -angles.sin(), angles.cos()],
+                       1).reshape(-1, 1, 2, 2)
+    A, C = (
+        turn @ torch.diag(((1 - s) / f64(*variances)).sqrt()),
+        S + torch.diag_embed((-u).exp()[:, None].expand(n, 2)),
+    )
+    M = (
+        A @ S @ torch.linalg.inv(C)
+    )  # of y = x_0 + gamma^-1/2 eps, whose covariance is C
     V = s * torch.eye(2) + A @ (S - S @ torch.linalg.inv(C) @ S) @ A.mT
     exact, D = M.mT @ torch.linalg.inv(V), torch.diag(f64(0.3, 2.0))
-    test_close((D @ torch.linalg.solve(V, M)).mT @ torch.linalg.inv(D), exact, eps=1e-9)  # joint: any D will do
+    test_close((D @ torch.linalg.solve(V, M)).mT @ torch.linalg.inv(D), exact,
+               eps=1e-9)  # joint: any D will do
 
     K = torch.eye(2).double().repeat(*M.shape[:2], 1, 1).requires_grad_()  # W = K M
     logD = V.diagonal(dim1=-2, dim2=-1).log().clone().requires_grad_()
@@ -96,7 +111,8 @@ def rotation_gap(variances, angles, n=40, span=10.0, s=0.2):
     def gap():  # G - G_phi = of_z (z - M y) + of_y y
         P = (K @ M).mT * (-logD).exp()[..., None, :]
         of_z, of_y = exact - P, P @ (M - K @ M)
-        energy = (of_z @ V @ of_z.mT + of_y @ C @ of_y.mT).diagonal(dim1=-2, dim2=-1).sum(-1)
+        energy = (of_z @ V @ of_z.mT
+                  + of_y @ C @ of_y.mT).diagonal(dim1=-2, dim2=-1).sum(-1)
         return ((-u).exp() * energy / 2).sum(1) * (2 * span / n)
 
     def closure():
@@ -104,7 +120,8 @@ def rotation_gap(variances, angles, n=40, span=10.0, s=0.2):
         gap().sum().backward()
         return gap().sum()
 
-    opt = torch.optim.LBFGS([K, logD], max_iter=200, history_size=20, line_search_fn="strong_wolfe")
+    opt = torch.optim.LBFGS([K, logD], max_iter=200, history_size=20,
+                            line_search_fn="strong_wolfe")
     opt.step(closure)
     return gap().detach()
 
@@ -113,10 +130,13 @@ angles = torch.linspace(0, math.pi / 2, 13, dtype=torch.float64)
 fig, ax = plt.subplots()
 for variances, style in [((3.0, 0.1), "o-"), ((3.0, 1.0), "s--"), ((1.0, 1.0), "^-.")]:
     nats = rotation_gap(variances, angles)
-    assert nats[[0, -1]].max() < 1e-4 and (nats[6] > 0.01) == (variances[0] != variances[1])
-    ax.plot(angles.rad2deg(), nats, style, label=f"pinned, variances {variances[0]:g} and {variances[1]:g}")
+    assert nats[[0, -1]].max() < 1e-4 and (nats[6]
+                                           > 0.01) == (variances[0] != variances[1])
+    ax.plot(angles.rad2deg(), nats, style,
+            label=f"pinned, variances {variances[0]:g} and {variances[1]:g}")
 ax.axhline(0, color="k", lw=1, label="joint, $p=0$, any variances")
-ax.set(xlabel="rotation of the code (degrees)", ylabel="loss (nats)", title="Only a pinned denoiser minds a rotation")
+ax.set(xlabel="rotation of the code (degrees)", ylabel="loss (nats)",
+       title="Only a pinned denoiser minds a rotation")
 ax.set_ylim(-0.002, 0.05)
 ax.legend(ncols=2);
 
@@ -125,15 +145,19 @@ ax.legend(ncols=2);
 
 # %%
 corner = f64(0, 10, 20, 45, 90).deg2rad()
-table = {f"{a:g} and {b:g}": rotation_gap((a, b), corner) for a, b in [(3.0, 0.1), (3.0, 1.0), (3.0, 2.5), (1.0, 1.0)]}
+table = {f"{a:g} and {b:g}": rotation_gap((a, b), corner)
+         for a, b in [(3.0, 0.1), (3.0, 1.0), (3.0, 2.5), (1.0, 1.0)]}
 test_close(table["3 and 0.1"], f64(0, 0.0078, 0.0207, 0.0357, 0), eps=2e-4)
-test_close(f64(table["3 and 1"][3], table["3 and 2.5"][3]), f64(0.0167, 0.00056), eps=2e-4)
+test_close(f64(table["3 and 1"][3], table["3 and 2.5"][3]), f64(0.0167, 0.00056),
+           eps=2e-4)
 ratios = torch.logspace(0, 2.5, 16, dtype=torch.float64)
-nats = torch.tensor([float(rotation_gap((1.0, 1.0 / r), corner[3:4])) for r in ratios.tolist()])
+nats = torch.tensor([float(rotation_gap((1.0, 1.0 / r), corner[3:4]))
+                     for r in ratios.tolist()])
 assert nats[0] < 1e-9 and 8 < ratios[nats.argmax()] < 30
 fig, ax = plt.subplots(figsize=(6, 2.6))
 ax.plot(ratios, nats, "o-")
-ax.set(xscale="log", xlabel=r"ratio of variances $\ell_1/\ell_2$", ylabel="loss at 45° (nats)")
+ax.set(xscale="log", xlabel=r"ratio of variances $\ell_1/\ell_2$",
+       ylabel="loss at 45° (nats)")
 ax.set_title("No pressure without a difference in scale")
 {k: [round(x, 5) for x in v.tolist()] for k, v in table.items()}
 
@@ -146,22 +170,26 @@ ax.set_title("No pressure without a difference in scale")
 # %%
 def settle(start, pinned, variances=(3.0, 0.1), n=40, span=10.0, s=0.2, steps=1500):
     "The angles (degrees) and losses (nats) reached by gradient descent from the given angles."
-    S, u = torch.diag(f64(*variances)), (torch.arange(n) + 0.5).double() * (2 * span / n) - span
+    S, u = torch.diag(f64(*variances)), (torch.arange(n)
+                                         + 0.5).double() * (2 * span / n) - span
     C = S + torch.diag_embed((-u).exp()[:, None].expand(n, 2))
     P = S - S @ torch.linalg.inv(C) @ S
     angle = start.deg2rad().clone().requires_grad_()
     K = torch.eye(2).double().repeat(len(start), n, 1, 1).requires_grad_()
     logD = torch.zeros(len(start), n, 2).double().requires_grad_()
-    opt = torch.optim.Adam([{"params": [K, logD], "lr": 2e-2}, {"params": [angle], "lr": 2e-3}])
+    opt = torch.optim.Adam([{"params": [K, logD], "lr": 2e-2},
+                            {"params": [angle], "lr": 2e-3}])
 
     def loss():
-        turn = torch.stack([angle.cos(), angle.sin(), -angle.sin(), angle.cos()], 1).reshape(-1, 1, 2, 2)
+        turn = torch.stack([angle.cos(), angle.sin(), -angle.sin(), angle.cos()],
+                           1).reshape(-1, 1, 2, 2)
         A = turn @ torch.diag(((1 - s) / f64(*variances)).sqrt())
         M, V = A @ S @ torch.linalg.inv(C), s * torch.eye(2) + A @ P @ A.mT
         guide = (K @ M).mT * (-logD).exp()[..., None, :]  # coefficient of z
         of_z, of_y = M.mT @ torch.linalg.inv(V) - guide, guide @ (M - K @ M)
         energy = (of_z @ V @ of_z.mT).diagonal(dim1=-2, dim2=-1).sum(-1)
-        if pinned: energy = energy + (of_y @ C @ of_y.mT).diagonal(dim1=-2, dim2=-1).sum(-1)
+        if pinned:
+            energy = energy + (of_y @ C @ of_y.mT).diagonal(dim1=-2, dim2=-1).sum(-1)
         return ((-u).exp() * energy / 2).sum(1) * (2 * span / n)
 
     for _ in range(steps):
@@ -181,7 +209,8 @@ for pinned, name, style in [(True, "pinned", "o"), (False, "joint, $p=0$", "^")]
     if pinned: assert aligned.max() < 3
     else: assert (end - start).abs().max() < 10 and aligned.max() > 25
 ax.plot([0, 90], [0, 90], ":", color="0.4", label="unchanged")
-ax.set(xlabel="angle of the code at the start (degrees)", ylabel="angle at the end", title="Pinning chooses the axes")
+ax.set(xlabel="angle of the code at the start (degrees)", ylabel="angle at the end",
+       title="Pinning chooses the axes")
 ax.set_yticks([0, 30, 60, 90])
 ax.legend();
 
@@ -194,13 +223,16 @@ ax.legend();
 R = torch.linalg.qr(torch.randn(4, 4, generator=g, dtype=torch.float64))[0]
 Sigma = R @ torch.diag(f64(3.0, 1.0, 0.3, 0.1)) @ R.T
 A = torch.randn(2, 4, generator=g, dtype=torch.float64) / 2
-world = GaussianWorld(f64(0.5, -1.0, 0.3, 0.0), Sigma, A, f64(0.3, -0.2), 0.2 * torch.eye(2))
+world = GaussianWorld(f64(0.5, -1.0, 0.3, 0.0), Sigma, A, f64(0.3, -0.2),
+                      0.2 * torch.eye(2))
 path = VPCosine(-4.0)
 t, p, w = path.t_of_gamma(1.0), 0.3, torch.eye(10, dtype=torch.float64)
-x0, eps, z = (v - v0 for v, v0 in zip(world.draw(w), world.draw(0 * w), strict=True))  # rows: responses to each source
+x0, eps, z = (v - v0 for v, v0 in zip(world.draw(w), world.draw(0 * w),
+                                      strict=True))  # rows: responses to each source
 centred = GaussianWorld(0 * world.mu, Sigma, A, 0 * world.offset, world.Psi)
 x_t, c = path.mix(x0, eps, t), path.coefs(t).c
-linear = lambda x_t, z: (z - centred.encode(x_t)) @ torch.linalg.solve(world.Psi, world.A)
+linear = lambda x_t, z: (z
+                         - centred.encode(x_t)) @ torch.linalg.solve(world.Psi, world.A)
 regress = lambda y: torch.linalg.solve(x_t.T @ x_t, x_t.T @ y)  # of targets on x_t
 guided = eps + c * linear(x_t, z)
 best = regress((1 - p) * guided + p * eps)
@@ -211,7 +243,9 @@ test_close(point @ best, free + (1 - p) * c * linear(point, m), eps=1e-9)
 assert (c * linear(point, m)).abs().max() > 0.5
 
 cost = lambda y, B: (y - x_t @ B).square().sum()
-apart = (1 - p) * cost(guided, regress(guided)) + p * cost(eps, regress(eps))  # two denoisers, one for each target
+apart = (1 - p) * cost(guided, regress(guided)) + p * cost(
+    eps, regress(eps)
+)  # two denoisers, one for each target
 mean_guidance = x_t @ regress(c * linear(x_t, z))
 stays = (1 - p) * cost(guided, best) + p * cost(eps, best) - apart
 test_close(stays, p * (1 - p) * mean_guidance.square().sum(), eps=1e-9)

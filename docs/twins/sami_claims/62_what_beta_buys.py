@@ -54,23 +54,28 @@ wide = torch.linspace(-40, 40, 16001, dtype=torch.float64)
 simple = 1 / (math.pi * torch.cosh(wide / 2))
 
 
-def left(u_c, pw=simple): return float(torch.trapezoid(pw / (4 * torch.cosh((wide - u_c) / 2) ** 2), wide))
-def root(beta): return brentq(lambda c: left(c) - beta, 0, 35) if beta < left(0) else None
+def left(u_c, pw=simple):
+    return float(torch.trapezoid(pw / (4 * torch.cosh((wide - u_c) / 2) ** 2), wide))
+def root(beta):
+    return brentq(lambda c: left(c) - beta, 0, 35) if beta < left(0) else None
 
 
 test_close(left(0.0), 0.25, eps=1e-9)
-test_close([root(b) for b in (1e-1, 3e-2, 1e-2, 1e-3)], [4.127, 6.887, 9.170, 13.811], eps=1e-3)
+test_close([root(b) for b in (1e-1, 3e-2, 1e-2, 1e-3)], [4.127, 6.887, 9.170, 13.811],
+           eps=1e-3)
 assert root(0.26) is None
 top = (wide <= 3).double()
 test_close(left(-math.log(3 * math.exp(-3)), top), 0.75, eps=1e-3)
 
 fig, ax = plt.subplots()
 betas = torch.logspace(-3, math.log10(0.2499), 60)
-ax.plot(betas, [math.exp(-root(float(b))) for b in betas], label=r"$\kappa^*$ by the integral")
+ax.plot(betas, [math.exp(-root(float(b))) for b in betas],
+        label=r"$\kappa^*$ by the integral")
 rule = [math.exp(-2 * math.acosh(1 / (math.pi * float(b)))) for b in betas]
 ax.plot(betas, rule, "--", label=r"where $\beta_{\mathrm{eff}}=1$")
 ax.axvline(0.25, color="0.4", ls=":", label=r"$\beta=1/4$: collapse")
-ax.set(xscale="log", yscale="log", xlabel=r"$\beta$", ylabel=r"residual variance $\kappa^*$")
+ax.set(xscale="log", yscale="log", xlabel=r"$\beta$",
+       ylabel=r"residual variance $\kappa^*$")
 ax.set_title("How fine a code is (simple weights, cosine path)")
 ax.legend();
 
@@ -101,9 +106,11 @@ def gaussian_model(variances, beta, weighting, low, high):
     torch.manual_seed(0)
     d, path = len(variances), VPCosine(low)
     D = denoiser(gaussian(torch.zeros(d), torch.diag(variances)), path)
-    how = {"weighting": weighting, "gamma_max": math.exp(high), "kl_weight": beta, "time_conditioned": True}
+    how = {"weighting": weighting, "gamma_max": math.exp(high), "kl_weight": beta,
+           "time_conditioned": True}
     exact = lambda x, t: D(x.flatten(1), t).reshape(x.shape)
-    return SAMI((d, 1, 1), d, path=path, denoiser=exact, encoder=Linear(d, d), regime="frozen", std_floor=1e-3, **how)
+    return SAMI((d, 1, 1), d, path=path, denoiser=exact, encoder=Linear(d, d),
+                regime="frozen", std_floor=1e-3, **how)
 
 
 def descend(model, loss, steps, lr):
@@ -120,24 +127,34 @@ def descend(model, loss, steps, lr):
 variances, beta, (low, high), d, n = f64(3.0, 1.0, 0.3, 0.1), 0.75, (-6.0, 3.0), 4, 48
 model = gaussian_model(variances, beta, "elbo", low, high).double()
 u = low + (torch.arange(n).double() + 0.5) * (high - low) / n
-t, w = model.path.t_of_gamma(u.exp()).repeat_interleave(3 * d), torch.eye(3 * d).double().repeat(n, 1)
-x0, eps, xi = (v.reshape(-1, d, 1, 1) for v in (w[:, :d] * variances.sqrt(), w[:, d : 2 * d], w[:, 2 * d :]))
-clean = lambda: (model.codes(torch.eye(d).double().reshape(d, d, 1, 1))[0].T, model.codes(x0[:1])[1][0])
+t, w = (
+    model.path.t_of_gamma(u.exp()).repeat_interleave(3 * d),
+    torch.eye(3 * d).double().repeat(n, 1),
+)
+x0, eps, xi = (v.reshape(-1, d, 1, 1) for v in (w[:, :d] * variances.sqrt(),
+                                                w[:, d : 2 * d], w[:, 2 * d :]))
+clean = lambda: (model.codes(torch.eye(d).double().reshape(d, d, 1, 1))[0].T,
+                 model.codes(x0[:1])[1][0])
 
 
 def expected_loss():
     A, std = clean()
     D = model.denoiser(x0.flatten(1) @ A.T + std * xi.flatten(1))
     error = D.residual(x0, eps, t).square().sum() / 2 * (high - low) / n
-    return error + beta * ((A**2 * variances).sum() + (std**2 - 1 - (std**2).log()).sum()) / 2
+    return error + beta * ((A**2 * variances).sum()
+                           + (std**2 - 1 - (std**2).log()).sum()) / 2
 
 
 descend(model, expected_loss, 600, 1e-2)
 A, std = (v.detach() for v in clean())
-predicted, shares = (3 * math.exp(-3) / variances).clamp(max=1), (A**2 * variances) / (A**2 * variances).sum(0)
+predicted, shares = (
+    (3 * math.exp(-3) / variances).clamp(max=1),
+    (A**2 * variances) / (A**2 * variances).sum(0),
+)
 test_close(std**2 / predicted, torch.ones(4), eps=0.05)
 test_close(shares[:3, :3], torch.eye(3), eps=0.01)
-{"predicted": [round(v, 4) for v in predicted.tolist()], "trained": [round(v, 4) for v in (std**2).tolist()]}
+{"predicted": [round(v, 4) for v in predicted.tolist()],
+ "trained": [round(v, 4) for v in (std**2).tolist()]}
 
 # %% [markdown]
 # Each used axis stands for *one* component, as at the start. That it stays so is what a frozen denoiser asks for ([Why SAMI disentangles](61_why_sami_disentangles.ipynb)).
@@ -153,7 +170,8 @@ for beta in (0.1, 0.4):
     want = math.exp(-r) / 3 if r else 1.0
     model, g = gaussian_model(f64(3.0), beta, "simple", -12.0, 12.0), rng(0)
     images = lambda g=g: 3**0.5 * torch.randn(256, 1, 1, 1, generator=g)
-    descend(model, lambda model=model, g=g, images=images: model.loss(images(), g)[0], 600, 5e-3)
+    descend(model, lambda model=model, g=g, images=images: model.loss(images(), g)[0],
+            600, 5e-3)
     got = float(model.codes(torch.zeros(1, 1, 1, 1))[1].detach() ** 2)
     assert abs(got / want - 1) < (0.2 if r else 0.02)
     seen[beta] = f"predicted {want:.4f}, trained {got:.4f}"
@@ -166,7 +184,11 @@ seen
 
 # %%
 v = torch.linspace(-12, 12, 481, dtype=torch.float64)
-a, c, w = torch.sigmoid(v).sqrt(), torch.sigmoid(-v).sqrt(), 1 / (math.pi * torch.cosh(v / 2))
+a, c, w = (
+    torch.sigmoid(v).sqrt(),
+    torch.sigmoid(-v).sqrt(),
+    1 / (math.pi * torch.cosh(v / 2)),
+)
 
 
 def best(l, beta, told):
@@ -184,7 +206,8 @@ def best(l, beta, told):
     runs = []
     for start in (-0.05, -2.0, -5.0):
         q = f64(((1 - math.exp(start)) / l) ** 0.5, start).requires_grad_()
-        opt = torch.optim.LBFGS([q], max_iter=300, line_search_fn="strong_wolfe", tolerance_grad=1e-12)
+        opt = torch.optim.LBFGS([q], max_iter=300, line_search_fn="strong_wolfe",
+                                tolerance_grad=1e-12)
 
         def closure(q=q, opt=opt):
             opt.zero_grad()
@@ -203,8 +226,11 @@ for l, beta in [(3.0, 0.1), (3.0, 1e-3), (1.0, 0.1), (1.0, 1e-3)]:
     if beta == 0.1: test_close(told[2] * l, math.exp(-root(beta)), eps=1e-3)
     assert told[0] < blind[0] <= blind[3] + 1e-9
     table[f"variance {l:g}, beta {beta:g}"] = {
-        "s, told": f"{told[2]:.2g}", "s, blind": f"{blind[2]:.2f}", "blindness costs": round(blind[0] - told[0], 3),
-        "of what a code can win": f"{(blind[0] - told[0]) / (told[3] - told[0]):.0%}"}  # fmt: skip
+        "s, told": f"{told[2]:.2g}",
+        "s, blind": f"{blind[2]:.2f}",
+        "blindness costs": round(blind[0] - told[0], 3),
+        "of what a code can win": f"{(blind[0] - told[0]) / (told[3] - told[0]):.0%}",
+    }
 test_close(best(1.0, 1e-3, False)[2], 1.0, eps=1e-2)
 table
 

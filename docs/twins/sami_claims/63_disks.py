@@ -36,12 +36,16 @@ paper()
 # The disk is grey 0.5. A background near 0.5 would hide it, so it keeps a contrast of 0.2 or more; the full range is measured beside it. Where the background passes 0.5 the disk turns from bright to dark: *the sign of the disk is the background's*. No linear function of the pixels can then know the centre. (Its covariance with $x$ averages over both signs, to zero.)
 
 # %%
-splits = {k: disks(n, 16, seed=i + 1) for i, (k, n) in enumerate({"train": 2000, "val": 300, "test": 1000}.items())}
+splits = {k: disks(n, 16, seed=i + 1)
+          for i, (k, n) in enumerate({"train": 2000, "val": 300, "test": 1000}.items())}
 test = splits["test"]
 pixels = torch.cat([test.x.flatten(1), test.factors], 1).T
 share = torch.corrcoef(pixels.double())[:256, 256:].square().amax(0)
-assert share[2] > 0.9 and share[:2].max() < 0.05  # the best single pixel knows the background, and no centre
-plot_rows({"contrast ≥ 0.2": test.x[:10], "full range": disks(10, 16, contrast=0, seed=4).x})
+assert (
+    share[2] > 0.9 and share[:2].max() < 0.05
+)  # the best single pixel knows the background, and no centre
+plot_rows({"contrast ≥ 0.2": test.x[:10],
+           "full range": disks(10, 16, contrast=0, seed=4).x})
 
 # %% [markdown]
 # ## When each factor becomes visible
@@ -64,7 +68,10 @@ def visible(u, x, seed=0):
     return (math.exp(u) * (y @ drawn.T - drawn.square().sum(1) / 2)).softmax(1) @ grid
 
 
-def r2(y, p): return dict(zip(DISK_FACTORS, 1 - ((y - p) ** 2).sum(0) / ((y - y.mean(0)) ** 2).sum(0), strict=True))
+def r2(y, p):
+    return dict(zip(DISK_FACTORS,
+                    1 - ((y - p) ** 2).sum(0) / ((y - y.mean(0)) ** 2).sum(0),
+                    strict=True))
 
 
 u = torch.arange(-7, 3.1, 0.5)
@@ -77,7 +84,8 @@ fig, ax = plt.subplots(figsize=(6, 2.6))
 for (name, v), style in zip(known.items(), ["o-", "s--", "^-."], strict=True):
     ax.plot(u, v, style, ms=4, label=f"{name}: half known at {half[name]:.1f}")
 ax.axhline(0.95, color="0.5", lw=1, ls=":")
-ax.set(xlabel=r"$\log\gamma$", ylabel=r"possible $R^2$", title="The background comes first, the centre as a pair")
+ax.set(xlabel=r"$\log\gamma$", ylabel=r"possible $R^2$",
+       title="The background comes first, the centre as a pair")
 ax.legend(loc="lower right");
 
 
@@ -99,15 +107,18 @@ def knows(model, drawn, kind="k-NN"):
     for d in splits.values():
         mean, std = parts(model, d.x)
         pairs.append((mean + drawn * std * randn_like(mean, g), d.factors))
-    found = probe(*pairs, kind, lambda y, p: r2(torch.tensor(y), torch.tensor(p)), resamples=2)
+    found = probe(*pairs, kind, lambda y, p: r2(torch.tensor(y), torch.tensor(p)),
+                  resamples=2)
     return {name: round(float(v.mean), 3) for name, v in found.items()}
 
 
-how = {"weighting": "elbo", "gamma_max": math.exp(4), "kl_weight": 0.05, "time_conditioned": True}
+how = {"weighting": "elbo", "gamma_max": math.exp(4), "kl_weight": 0.05,
+       "time_conditioned": True}
 torch.manual_seed(0)
 model = SAMI((1, 16, 16), 8, width=8, encoder_width=8, begin="random", **how)
 fooled = {"mean": knows(model, False), "draw": knows(model, True)}
-assert min(fooled["mean"].values()) > 0.7 and max(fooled["draw"]["x"], fooled["draw"]["y"]) < 0.1
+assert min(fooled["mean"].values()) > 0.7 and max(fooled["draw"]["x"],
+                                                  fooled["draw"]["y"]) < 0.1
 fooled
 
 # %% [markdown]
@@ -120,7 +131,8 @@ fooled
 # %%
 begun = SAMI((1, 16, 16), 8, width=8, encoder_width=8, **how)
 begun.prepare(splits["train"].x)
-known = {"begun linear, draw": knows(begun, True), "begun linear, draw, linear probe": knows(begun, True, "linear")}
+known = {"begun linear, draw": knows(begun, True),
+         "begun linear, draw, linear probe": knows(begun, True, "linear")}
 assert min(known["begun linear, draw"].values()) > 0.95
 assert max(list(known["begun linear, draw, linear probe"].values())[:2]) < 0.05
 
@@ -139,7 +151,8 @@ start(model, splits["train"].x)
 mean, std = parts(model, splits["train"].x)
 test_close(mean.std(0), torch.ones(8), eps=1e-3)
 test_close(std.mean(), 0.3, eps=0.1)
-record = fit(model, splits["train"].x, steps=20, batch_size=32, lr=3e-3, log_every=5, progress=False)
+record = fit(model, splits["train"].x, steps=20, batch_size=32, lr=3e-3, log_every=5,
+             progress=False)
 assert record.history[-1]["guided"] < record.history[0]["guided"]
 known
 
@@ -152,7 +165,8 @@ known
 stored = json.loads(Path("../../docs/results/disks.json").read_text())
 runs = {}
 for r in stored["rows"]: runs.setdefault(r["model"], []).append(r)
-MAIN = ("joint", "pinned", "frozen", "exact denoiser", "untrained", "pinned, begun at random", "VAE", "PCA")
+MAIN = ("joint", "pinned", "frozen", "exact denoiser", "untrained",
+        "pinned, begun at random", "VAE", "PCA")
 
 
 def score(model, probe, factor):
@@ -169,7 +183,8 @@ for ax, factor in zip(axes, DISK_FACTORS, strict=True):
     for i, model in enumerate(MAIN):
         for j, (kind, (marker, colour)) in enumerate(marks.items()):
             v = score(model, kind, factor)
-            ax.plot(v, [i + 0.2 * (j - 1)] * len(v), marker, color=colour, ms=4, label=kind if i == 0 else None)
+            ax.plot(v, [i + 0.2 * (j - 1)] * len(v), marker, color=colour, ms=4,
+                    label=kind if i == 0 else None)
     ax.axvline(0.95, color="0.5", lw=1, ls=":")
     ax.set(title=factor, yticks=range(len(MAIN)), yticklabels=MAIN, xlim=(-0.15, 1.05))
 axes[0].invert_yaxis()
@@ -177,8 +192,10 @@ fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", nco
 axes[1].set_xlabel(r"held-out $R^2$ (one mark per seed; dotted: 0.95)");
 
 # %%
-three = lambda m, kind: ", ".join(cell(score(m, kind, f)) for f in DISK_FACTORS)  # x, y, background
-{m: {kind: three(m, kind) for kind in (*marks, "full range") if kind in runs[m][0]} for m in runs}
+three = lambda m, kind: ", ".join(cell(score(m, kind, f))
+                                  for f in DISK_FACTORS)  # x, y, background
+{m: {kind: three(m, kind) for kind in (*marks, "full range") if kind in runs[m][0]}
+ for m in runs}
 
 # %% [markdown]
 # **Every regime codes all three factors, in all seeds.** Draws of the codes give centre and background with an $R^2$ of 0.97 or more, k-NN and MLP probes of the mean too, with joint, pinned, frozen and exact denoisers alike. The VAE, with a rate of 25 nats where these have 11 to 20, is slightly better (0.99 and more). Begun at random, pinned training gets there too, though less surely: from 0.93.
@@ -189,14 +206,22 @@ three = lambda m, kind: ", ".join(cell(score(m, kind, f)) for f in DISK_FACTORS)
 
 # %%
 noisy = [m for m in runs if "rate" in runs[m][0]]
-draw = {m: np.array([[r["k-NN of a draw"][f] for f in DISK_FACTORS] for r in runs[m]]) for m in noisy}
+draw = {m: np.array([[r["k-NN of a draw"][f] for f in DISK_FACTORS] for r in runs[m]])
+        for m in noisy}
 regimes = ("joint", "pinned", "frozen", "exact denoiser")
 each = lambda m, kind: np.array([[r[kind][f] for f in DISK_FACTORS] for r in runs[m]])
 for m in regimes:
     assert min(draw[m].min(), each(m, "k-NN").min(), each(m, "MLP").min()) > 0.965
     assert each(m, "linear")[:, :2].max() < 0.05
-assert draw["untrained"].min() > 0.98 and draw["VAE"].min() > 0.98 and draw["pinned, begun at random"].min() > 0.925
-assert each("untrained", "MLP")[:, :2].max() < 0.955 and each("pinned, begun at random", "linear").max() > 0.9
+assert (
+    draw["untrained"].min() > 0.98
+    and draw["VAE"].min() > 0.98
+    and draw["pinned, begun at random"].min() > 0.925
+)
+assert (
+    each("untrained", "MLP")[:, :2].max() < 0.955
+    and each("pinned, begun at random", "linear").max() > 0.9
+)
 rate = {m: np.mean([r["rate"] for r in runs[m]]) for m in noisy}
 assert rate["exact denoiser"] < rate["untrained"] - 1 < rate["joint"] - 5
 pin = {m: [r["pin"] for r in runs[m]] for m in regimes}
@@ -205,7 +230,8 @@ assert max(abs(rate[m] - 17.3) for m in ("joint", "frozen")) < 0.4
 assert all(10.5 < r["rate"] < 20 for m in regimes for r in runs[m])
 assert all(0.25 < r["gain"] / r["rate"] < 0.42 for m in regimes[1:] for r in runs[m])
 assert all(each(m, "full range")[:, :2].min() > 0.95 for m in regimes)
-{m: {k: cell(np.array([r[k] for r in runs[m]])) for k in ("rate", "gain", "energy") if k in runs[m][0]} for m in draw}
+{m: {k: cell(np.array([r[k] for r in runs[m]])) for k in ("rate", "gain", "energy")
+     if k in runs[m][0]} for m in draw}
 
 # %% [markdown]
 # These are the rate $\mathrm{KL}(q(z|x_0)\|p(z))$, what guidance gains, and its energy, in nats. Gain and energy agree, as they must for exact guidance. That is necessary, not sufficient: what $x_t$ and the free estimate explain of the guidance (`pin`, [Guidance in use](../use/43_guidance.ipynb)) is at most 0.04 with the pinned, frozen and exact denoisers, but about 0.2 in the joint regime, where the two networks share the work. With the former the gain is about a third of the rate. The rate is an upper bound: eight axes that are functions of three factors cannot all be new information.
@@ -219,9 +245,11 @@ rows = []
 for model in runs:
     row = {"code": model}
     for kind in ("DCI", "MIG"):
-        own, null = (np.array([r[kind][k] for r in runs[model]]) for k in ("value", "rotated"))
+        own, null = (np.array([r[kind][k] for r in runs[model]])
+                     for k in ("value", "rotated"))
         row |= {kind: cell(own), f"{kind}, rotated": cell(null)}
-    row |= {f"MIG of {f}": cell(np.array([r["MIG each"][f] for r in runs[model]])) for f in DISK_FACTORS}
+    row |= {f"MIG of {f}": cell(np.array([r["MIG each"][f] for r in runs[model]]))
+            for f in DISK_FACTORS}
     rows.append(row)
 rows
 
@@ -240,7 +268,8 @@ def shown(ax, model, seed, title):
 
 
 fig, axes = plt.subplots(1, 3, figsize=(7.6, 2.7), sharey=True)
-for ax, model in zip(axes, ("joint", "pinned", "frozen"), strict=True): shown(ax, model, 0, model)
+for ax, model in zip(axes, ("joint", "pinned", "frozen"), strict=True):
+    shown(ax, model, 0, model)
 axes[0].set(ylabel="nats per unit", ylim=(0, None));
 
 
@@ -252,7 +281,8 @@ axes[0].set(ylabel="nats per unit", ylim=(0, None));
 # %%
 def lead(r):
     "How much earlier the axis of the background is informed than the others, on average over their nats."
-    about, area = np.abs([c[4] for c in r["correlations"]]), np.array(r["density"]).sum(1)
+    about, area = np.abs([c[4]
+                          for c in r["correlations"]]), np.array(r["density"]).sum(1)
     where, best = np.array([r["centroid"][str(j)] for j in range(8)]), about.argmax()
     others = np.arange(8) != best
     return np.average(where[others], weights=area[others]) - where[best]
@@ -261,12 +291,16 @@ def lead(r):
 leads = {m: [lead(r) for r in runs[m]] for m in regimes}
 assert min(v for w in leads.values() for v in w) > 0
 alone = {m: np.array([r["MIG"]["value"] for r in runs[m]]) for m in runs}
-for m in (*regimes, "untrained"): assert alone[m].min() > 0.255 and alone[m].max() < 0.31
+for m in (*regimes, "untrained"):
+    assert alone[m].min() > 0.255 and alone[m].max() < 0.31
 assert max(r["MIG"]["rotated"] for m in regimes for r in runs[m]) < 0.04
 by_chance = [r["MIG"] for r in runs["pinned, begun at random"]]
 assert all(v["value"] < v["rotated"] + 2 * v["±"] for v in by_chance)
-of_background = {m: [r["MIG each"]["background"] for r in runs[m]] for m in (*regimes, "untrained")}
-assert min(of_background["untrained"]) > 0.79 and all(0.7 < v < 0.79 for m in regimes for v in of_background[m])
+of_background = {m: [r["MIG each"]["background"] for r in runs[m]]
+                 for m in (*regimes, "untrained")}
+assert min(of_background["untrained"]) > 0.79 and all(
+    0.7 < v < 0.79 for m in regimes for v in of_background[m]
+)
 assert max(r["MIG each"][f] for m in regimes for r in runs[m] for f in ("x", "y")) < 0.1
 {m: [f"{v:.1f}" for v in w] for m, w in leads.items()}
 

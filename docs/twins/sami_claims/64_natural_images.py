@@ -34,11 +34,16 @@ from scoreae.use.training import fit
 # %%
 #| hide
 paper()
-stored = {r["set"]: r for r in json.loads(Path("../../docs/results/natural.json").read_text())["rows"]}
+stored = {
+    r["set"]: r
+    for r in json.loads(Path("../../docs/results/natural.json").read_text())["rows"]
+}
 models = {name: load(f"../../weights/{name}-sami") for name in ("fashion", "patches")}
-images = {"fashion": to_float(torch.tensor(stored["fashion"]["show"], dtype=torch.uint8)),
+images = {"fashion": to_float(torch.tensor(stored["fashion"]["show"],
+                                           dtype=torch.uint8)),
           "patches": data.patches("test", size=16)[:16]}  # fmt: skip
-found = {name: Axes(r["table"], torch.tensor(r["u"]), torch.tensor(r["density"]), torch.tensor(r["cross"]))
+found = {name: Axes(r["table"], torch.tensor(r["u"]), torch.tensor(r["density"]),
+                    torch.tensor(r["cross"]))
          for name, r in stored.items()}  # fmt: skip
 
 # %% [markdown]
@@ -57,17 +62,25 @@ plot_axes(found["patches"], top=6, title="Colour patches: six of twelve axes")
 # With an exact free denoiser a gain cannot be larger than the information in the code, and the information not larger than the rate. So compare them before reading anything into axes. The clothes' model, trained jointly, passes. The same training on the patches does not: its guidance gains eight times its rate. Most of that is no information. There *the two networks have shared the work*, as a free denoiser may ([Why SAMI disentangles](61_why_sami_disentangles.ipynb)): the "guidance" corrects a denoiser that leaves errors to it, and axes push together (the cross term is nearly half of the energy). So the model of the patches below is trained pinned, its denoiser on its own score alone. Its gain is below its rate, and also below its energy, which exact guidance would not have. Axis by axis two of the clothes' twelve and three of the patches' have an area above their rate: what is drawn is energy, and nats only as far as all this holds.
 
 # %%
-def area(name, key): return sum(stored[name][key]) * float(found[name].u[1] - found[name].u[0])
+def area(name, key):
+    return sum(stored[name][key]) * float(found[name].u[1] - found[name].u[0])
 
 
 sums = {}
 for name, r in stored.items():
-    sums[f"{name} ({r['regime']})"] = s = {k: round(area(name, k), 1) for k in ("energy", "gain", "cross")}
+    sums[f"{name} ({r['regime']})"] = s = {k: round(area(name, k), 1)
+                                           for k in ("energy", "gain", "cross")}
     s["rate"] = round(sum(row["rate"] for row in r["table"]), 1)
-    assert s["gain"] > 8 * s["rate"] if name == "patches, joint" else s["gain"] < s["rate"]
+    assert (
+        s["gain"] > 8 * s["rate"] if name == "patches, joint" else s["gain"] < s["rate"]
+    )
     s["axes above their rate"] = sum(row["nats"] > row["rate"] for row in r["table"])
 assert [s["axes above their rate"] for s in sums.values()] == [2, 3, 5]
-assert 0.4 < sums["patches, joint (joint)"]["cross"] / sums["patches, joint (joint)"]["energy"] < 0.5
+assert (
+    0.4
+    < sums["patches, joint (joint)"]["cross"] / sums["patches, joint (joint)"]["energy"]
+    < 0.5
+)
 sums
 
 
@@ -85,12 +98,17 @@ def moved(name, x, axis, at=(-2.0, 2.0), steps=8):
     return torch.stack([model.decode(z + a * step, steps=steps) for a in at])
 
 
-def best(name, by="change", n=5): return sorted(found[name].table, key=lambda r: -r[by])[:n]
+def best(name, by="change", n=5):
+    return sorted(found[name].table, key=lambda r: -r[by])[:n]
 
 
 def traversals(name, i, title):
-    rows = {f"axis {r['axis']} ({r['centroid']:+.1f})": moved(name, images[name][i : i + 1], r["axis"],
-            torch.linspace(-2, 2, 7).tolist())[:, 0] for r in best(name)}  # fmt: skip
+    rows = {
+        f"axis {r['axis']} ({r['centroid']:+.1f})": moved(
+            name, images[name][i : i + 1], r["axis"], torch.linspace(-2, 2, 7).tolist()
+        )[:, 0]
+        for r in best(name)
+    }
     return plot_rows({"image": images[name][i : i + 1], **rows}, title)
 
 
@@ -115,15 +133,18 @@ def coarse_share(change):
 
 
 noise = torch.randn(200, 1, 16, 16, generator=rng(0))
-assert abs(coarse_share(noise) - 1 / 16) < 0.01 and coarse_share(torch.ones(1, 1, 16, 16)) == 1
+assert abs(coarse_share(noise)
+           - 1 / 16) < 0.01 and coarse_share(torch.ones(1, 1, 16, 16)) == 1
 fig, ax = plt.subplots(figsize=(6, 3))
 places = {}
 for name, marker, label in [("fashion", "o", "clothes"), ("patches", "s", "patches")]:
     alive = [r for r in found[name].table if r["nats"] > 0.1]
     ends = [moved(name, images[name][:6], r["axis"], steps=5) for r in alive]
-    places[label] = [r["centroid"] for r in alive], [coarse_share(high - low) for low, high in ends]
+    places[label] = [r["centroid"]
+                     for r in alive], [coarse_share(high - low) for low, high in ends]
     ax.plot(*places[label], marker, label=f"{label}: {len(alive)} axes above 0.1 nats")
-ax.set(xlabel=r"centroid of the axis, $\log\gamma$", ylabel="coarse share of the change")
+ax.set(xlabel=r"centroid of the axis, $\log\gamma$",
+       ylabel="coarse share of the change")
 ax.set_title("Noise level and size of what an axis changes")
 ax.legend(loc="upper right", fontsize=8)
 rank = {k: spearmanr(*v) for k, v in places.items()}
@@ -144,13 +165,23 @@ table = []
 for name, r in stored.items():
     for model, s in r["alignment"].items():
         if name not in models: continue
-        table.append({"set": name, "code": model, "TAD": round(s["TAD"], 2), "ATTRS": s["ATTRS"],
-                      "TAD rotated": f"{s['TAD rotated']:.2f} ± {s['± rotated']:.2f}"})  # fmt: skip
+        table.append(
+            {
+                "set": name,
+                "code": model,
+                "TAD": round(s["TAD"], 2),
+                "ATTRS": s["ATTRS"],
+                "TAD rotated": f"{s['TAD rotated']:.2f} ± {s['± rotated']:.2f}",
+            }
+        )
 best_of = {(r["set"], r["code"]): r for r in table}
 assert best_of["fashion", "SAMI"]["TAD"] > best_of["fashion", "PCA"]["TAD"] + 0.05 > 0.5
-assert best_of["patches", "RandomEncoder"]["TAD"] < 0.1 < best_of["patches", "SAMI"]["TAD"] - 0.2
-best_axes = {m: stored["fashion"]["alignment"][m]["best"] for m in ("SAMI", "SAMI, untrained", "PCA")}
-for k, v in best_axes["SAMI"].items(): assert abs(v["AUROC"] - best_axes["PCA"][k]["AUROC"]) < 0.011
+assert best_of["patches",
+               "RandomEncoder"]["TAD"] < 0.1 < best_of["patches", "SAMI"]["TAD"] - 0.2
+best_axes = {m: stored["fashion"]["alignment"][m]["best"]
+             for m in ("SAMI", "SAMI, untrained", "PCA")}
+for k, v in best_axes["SAMI"].items():
+    assert abs(v["AUROC"] - best_axes["PCA"][k]["AUROC"]) < 0.011
 assert best_axes["SAMI, untrained"] == best_axes["PCA"]
 assert best_of["patches", "SAMI"]["TAD"] < best_of["patches", "PCA"]["TAD"] - 0.2
 table
@@ -161,7 +192,8 @@ table
 # Below, the best axis for each attribute, and its AUROC.
 
 # %%
-{name: {k: f"axis {v['axis']}: {v['AUROC']:.2f}" for k, v in r["alignment"]["SAMI"]["best"].items()}
+{name: {k: f"axis {v['axis']}: {v['AUROC']:.2f}"
+        for k, v in r["alignment"]["SAMI"]["best"].items()}
  for name, r in stored.items() if name in models}  # fmt: skip
 
 
@@ -182,7 +214,8 @@ table
 def recipe(x, test, attributes, z_dim=8, steps=20_000, width=64, batch_size=128, n=24):
     "A SAMI of images, its axes, and TAD with its rotation null for attributes (N, K) of the test images."
     torch.manual_seed(0)
-    model = SAMI(tuple(x.shape[1:]), z_dim, width=width, time_conditioned=True, kl_weight=0.01)
+    model = SAMI(tuple(x.shape[1:]), z_dim, width=width, time_conditioned=True,
+                 kl_weight=0.01)
     fit(model, x, steps=steps, batch_size=batch_size, lr=1e-3, progress=False)
     z, y = model.encode(test).double().cpu().numpy(), attributes.double().numpy()
     null = rotation_null(lambda t: {"TAD": tad(t, y)["tad"]}, z)
@@ -190,8 +223,12 @@ def recipe(x, test, attributes, z_dim=8, steps=20_000, width=64, batch_size=128,
 
 
 for shape in [(3, 64, 64), (3, 32, 32)]:
-    stand_in = interpolate(torch.rand(24, 3, 4, 4, generator=rng(1)) * 2 - 1, size=shape[1:], mode="bilinear")
-    bright, warm = stand_in.mean((1, 2, 3)), stand_in[:, 0].mean((1, 2)) - stand_in[:, 2].mean((1, 2))
+    stand_in = interpolate(torch.rand(24, 3, 4, 4, generator=rng(1)) * 2 - 1,
+                           size=shape[1:], mode="bilinear")
+    bright, warm = (
+        stand_in.mean((1, 2, 3)),
+        stand_in[:, 0].mean((1, 2)) - stand_in[:, 2].mean((1, 2)),
+    )
     made_up = torch.stack([v > v.median() for v in (bright, warm)], 1)
     small = {"z_dim": 3, "steps": 2, "width": 8, "batch_size": 8, "n": 4}
     _, listed, score, null = recipe(stand_in[:12], stand_in[12:], made_up[12:], **small)

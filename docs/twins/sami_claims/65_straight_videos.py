@@ -41,33 +41,40 @@ MOTIONS, SIDE = ("move", "rotate", "scale", "fade"), {"shapes": 0.35, "digits": 
 
 def film(kind, n, frames, motion, seed, split="test"):
     "`n` clips of 16x16 pixels. A disk is not rotated: nobody would see it."
-    if kind == "digits": return clips(data.digits(split), n, frames, motion, 16, SIDE[kind], seed=seed)
+    if kind == "digits":
+        return clips(data.digits(split), n, frames, motion, 16, SIDE[kind], seed=seed)
     names = [s for s in SHAPES if (s, motion) != ("disk", "rotate")]
-    made = [clips(s, n // len(names), frames, motion, 16, SIDE[kind], seed=seed + i) for i, s in enumerate(names)]
-    return made[0]._replace(x=torch.cat([m.x for m in made]), factors=torch.cat([m.factors for m in made]))
+    made = [clips(s, n // len(names), frames, motion, 16, SIDE[kind], seed=seed + i)
+            for i, s in enumerate(names)]
+    return made[0]._replace(x=torch.cat([m.x for m in made]),
+                            factors=torch.cat([m.factors for m in made]))
 
 
 def stills(n, seed):
     "One frame each of `n` fading clips of every kind; the last frame would be empty."
     made, g = [film(kind, n, 9, "fade", seed, "train").x for kind in SIDE], rng(seed)
-    return torch.cat([x[torch.arange(len(x)), torch.randint(8, (len(x),), generator=g)] for x in made])
+    return torch.cat([x[torch.arange(len(x)), torch.randint(8, (len(x),), generator=g)]
+                      for x in made])
 
 
 x = stills(2000, 0)
 films = {(kind, m): film(kind, 60, 6, m, 5) for kind in SIDE for m in MOTIONS}
-shown = {"stills": x[::500][:8], **{f"{k}, {m}": c.x[7] for (k, m), c in films.items() if k == "digits"}}
+shown = {"stills": x[::500][:8],
+         **{f"{k}, {m}": c.x[7] for (k, m), c in films.items() if k == "digits"}}
 plot_rows(shown, "Stills for training, and one clip of every motion")
 
 # %% [markdown]
 # Checks before any encoder: in the factors every clip is straight; in the pixels a fade is straight too, since it mixes two images in changing shares; the other motions bend. Frames in random order turn by 120° on average over all orders.
 
 # %%
-pixels = {key: curvature(c.x.flatten(2)).degrees.nanmean().item() for key, c in films.items()}
+pixels = {key: curvature(c.x.flatten(2)).degrees.nanmean().item()
+          for key, c in films.items()}
 for (kind, motion), c in films.items():
     assert curvature(c.factors.double()).degrees.max() < 0.1
     if motion == "fade": test_close(pixels[kind, motion], 0, eps=0.01)
     else: assert pixels[kind, motion] > 10
-orders = [curvature(shuffled(films["digits", "move"].x, seed=s).flatten(2)).degrees.mean() for s in range(8)]
+orders = [curvature(shuffled(films["digits", "move"].x,
+                             seed=s).flatten(2)).degrees.mean() for s in range(8)]
 test_close(np.mean(orders), 120, eps=2)
 {f"{k}, {m}": f"{v:.0f}°" for (k, m), v in pixels.items()}
 
@@ -78,22 +85,30 @@ test_close(np.mean(orders), 120, eps=2)
 
 # %%
 torch.manual_seed(0)
-small = {"PCA": PCA((1, 16, 16), 16), "SAMI": SAMI((1, 16, 16), 16, width=8, encoder_width=8)}
+small = {"PCA": PCA((1, 16, 16), 16),
+         "SAMI": SAMI((1, 16, 16), 16, width=8, encoder_width=8)}
 fit(small["PCA"], x)
 fit(small["SAMI"], x, steps=60, batch_size=32, lr=3e-3, progress=False)
 
 
 def bend(model, x):
     "Degrees of the codes of clips (N, T, C, H, W)."
-    return curvature(model.encode(x.flatten(0, 1)).unflatten(0, x.shape[:2])).degrees.nanmean().item()
+    return (
+        curvature(model.encode(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
+        .degrees.nanmean()
+        .item()
+    )
 
 
-table = {name: {f"{k}, {m}": bend(model, c.x) for (k, m), c in films.items()} for name, model in small.items()}
+table = {name: {f"{k}, {m}": bend(model, c.x) for (k, m), c in films.items()}
+         for name, model in small.items()}
 for name, model in small.items():
     move = films["digits", "move"].x
-    table[name] |= {"shuffled": bend(model, shuffled(move)), "linear fade": bend(model, linear_fade(move))}
+    table[name] |= {"shuffled": bend(model, shuffled(move)),
+                    "linear fade": bend(model, linear_fade(move))}
     test_close(table[name]["shuffled"], 120, eps=8)
-test_close([table["PCA"][k] for k in ("digits, fade", "shapes, fade", "linear fade")], [0, 0, 0], eps=0.1)
+test_close([table["PCA"][k] for k in ("digits, fade", "shapes, fade", "linear fade")],
+           [0, 0, 0], eps=0.1)
 assert table["SAMI"]["linear fade"] > 1
 {name: {k: round(v, 1) for k, v in row.items()} for name, row in table.items()}
 
@@ -104,7 +119,8 @@ assert table["SAMI"]["linear fade"] > 1
 
 # %%
 stored = json.loads(Path("../../docs/results/straight.json").read_text())
-MODELS = ("pixels", "PCA", "AE", "VAE", "random encoder", "SAMI", "SAMI, told, begun at random", "SAMI, told level",
+MODELS = ("pixels", "PCA", "AE", "VAE", "random encoder", "SAMI",
+          "SAMI, told, begun at random", "SAMI, told level",
           "SAMI, coarse")  # fmt: skip
 KINDS = ("shapes", "digits", "clothes")
 
@@ -112,14 +128,16 @@ KINDS = ("shapes", "digits", "clothes")
 def over_seeds(model, motion, key="degrees", which="clips"):
     "Mean over the kinds of subject, of every seed."
     rows = [r[which] for r in stored["rows"] if r["model"] == model]
-    return np.array([np.mean([r[f"{kind}, {motion}"][key] for kind in KINDS]) for r in rows])
+    return np.array([np.mean([r[f"{kind}, {motion}"][key] for kind in KINDS])
+                     for r in rows])
 
 
 fig, axes = plt.subplots(1, 4, figsize=(7.6, 3.1), sharey=True)
 for ax, motion in zip(axes, MOTIONS, strict=True):
     for i, model in enumerate(MODELS):
         v = over_seeds(model, motion)
-        ax.barh(i, v.mean(), color="0.75" if model == "pixels" else "C0" if "SAMI" in model else "C1", height=0.65)
+        ax.barh(i, v.mean(), color="0.75" if model == "pixels" else "C0"
+                if "SAMI" in model else "C1", height=0.65)
         ax.plot(v, [i] * len(v), "k.", ms=3)
     ax.set(title=motion, yticks=range(len(MODELS)), yticklabels=MODELS)
 axes[0].invert_yaxis()
@@ -130,18 +148,31 @@ fig.suptitle("Codes of clips, from encoders trained on stills", fontsize=11);
 rows = []
 for model in MODELS:
     own = [r for r in stored["rows"] if r["model"] == model]
-    cell = lambda v: f"{v.mean():.1f} ± {v.std(ddof=1):.1f}" if len(v) > 1 and v.std() > 0.05 else f"{v.mean():.1f}"
-    row = {"code": model} | {m: cell(over_seeds(model, m)) for m in (*MOTIONS, "shuffled", "linear fade")}
+    cell = lambda v: (
+        f"{v.mean():.1f} ± {v.std(ddof=1):.1f}"
+        if len(v) > 1 and v.std() > 0.05
+        else f"{v.mean():.1f}"
+    )
+    row = {"code": model} | {m: cell(over_seeds(model, m))
+                             for m in (*MOTIONS, "shuffled", "linear fade")}
     if model != "pixels": row["R2 (%)"] = cell(100 * np.array([r["R2"] for r in own]))
     rows.append(row)
 for motion in ("move", "rotate"):  # the finding, as an assertion
     bent = {m: over_seeds(m, motion).mean() for m in MODELS}
-    assert bent["SAMI"] > bent["SAMI, told, begun at random"] > bent["pixels"] > bent["SAMI, told level"]
+    assert (
+        bent["SAMI"]
+        > bent["SAMI, told, begun at random"]
+        > bent["pixels"]
+        > bent["SAMI, told level"]
+    )
     assert bent["SAMI, told level"] > max(bent["VAE"], bent["AE"], bent["PCA"])
-assert np.ptp(over_seeds("SAMI, told level", "move")) < 0.5 < 10 < np.ptp(over_seeds("SAMI", "move"))
+assert np.ptp(over_seeds("SAMI, told level",
+                         "move")) < 0.5 < 10 < np.ptp(over_seeds("SAMI", "move"))
 straighter = ("SAMI, told level", "PCA", "AE", "VAE")
-assert all(over_seeds(m, "scale").max() < over_seeds("pixels", "scale") for m in straighter)
-known = {m: 100 * np.mean([r["R2"] for r in stored["rows"] if r["model"] == m]) for m in MODELS if m != "pixels"}
+assert all(over_seeds(m, "scale").max() < over_seeds("pixels", "scale")
+           for m in straighter)
+known = {m: 100 * np.mean([r["R2"] for r in stored["rows"] if r["model"] == m])
+         for m in MODELS if m != "pixels"}
 others = [known[m] for m in ("AE", "VAE", "SAMI", "SAMI, told, begun at random")]
 assert abs(known["SAMI, told level"] - known["PCA"]) < 1
 assert 4 < min(others) - known["PCA"] < max(others) - known["PCA"] < 11
@@ -159,7 +190,10 @@ rows
 # A wave that moves by a quarter of its length turns by a right angle in the plane of its sine and cosine. Fine structure has short waves, so a code that keeps finer structure must bend more at the same speed. PCA shows it without any training: take its components in bands from coarse to fine, each scaled to variance one.
 
 # %%
-mean, (_, _, components) = x.flatten(1).mean(0), torch.linalg.svd(x.flatten(1) - x.flatten(1).mean(0), False)
+mean, (_, _, components) = (
+    x.flatten(1).mean(0),
+    torch.linalg.svd(x.flatten(1) - x.flatten(1).mean(0), False),
+)
 bands = [(0, 4), (4, 8), (8, 16), (16, 32), (32, 64)]
 clip, turn = films["digits", "move"].x.flatten(2), []
 for low, high in bands:
@@ -169,7 +203,8 @@ assert turn == sorted(turn) and turn[0] < pixels["digits", "move"] < turn[-1]
 fig, ax = plt.subplots(figsize=(6, 2.4))
 ax.bar([f"{a + 1}–{b}" for a, b in bands], turn, color="C0")
 ax.axhline(pixels["digits", "move"], color="0.4", ls="--", label="pixels")
-ax.set(xlabel="principal components (coarse to fine)", ylabel="curvature (degrees)", title="Moving digits")
+ax.set(xlabel="principal components (coarse to fine)", ylabel="curvature (degrees)",
+       title="Moving digits")
 ax.legend();
 
 # %% [markdown]
@@ -178,7 +213,12 @@ ax.legend();
 # %%
 white = {m: over_seeds(m, "move", which="whitened") for m in MODELS if m != "pixels"}
 alike = np.concatenate([white[m] for m in ("PCA", "AE", "SAMI, told level")])
-assert alike.min() > 38 and alike.max() < 41 and white["VAE"].max() < 37 and white["SAMI"].min() > 57
+assert (
+    alike.min() > 38
+    and alike.max() < 41
+    and white["VAE"].max() < 37
+    and white["SAMI"].min() > 57
+)
 assert 0.5 < white["SAMI, told level"].mean() - white["PCA"].mean() < 1.5
 {m: f"move, whitened: {v.mean():.1f}°" for m, v in white.items()}
 

@@ -42,13 +42,16 @@ disable_progress_bar()
 # %%
 x, test = data.digits(), data.digits("test")
 torch.manual_seed(0)
-unet = UNet2DModel(sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8, 16),
-                   down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"),
+unet = UNet2DModel(sample_size=8, in_channels=1, out_channels=1, layers_per_block=1,
+                   block_out_channels=(8, 16),
+                   down_block_types=("DownBlock2D", "DownBlock2D"),
+                   up_block_types=("UpBlock2D", "UpBlock2D"),
                    norm_num_groups=4)  # fmt: skip
 scheduler, g = DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2"), rng(0)
 opt = torch.optim.AdamW(unet.parameters(), lr=4e-3)
 for _ in range(150):
-    batch, t = x[torch.randint(len(x), (32,), generator=g)], torch.randint(1000, (32,), generator=g)
+    batch, t = x[torch.randint(len(x), (32,),
+                               generator=g)], torch.randint(1000, (32,), generator=g)
     eps = torch.randn(batch.shape, generator=g)
     loss = mse_loss(unet(scheduler.add_noise(batch, eps, t), t).sample, eps)
     opt.zero_grad()
@@ -67,9 +70,12 @@ sorted(p.name for p in Path(folder.name, "ddpm").iterdir())
 given = from_diffusers(f"{folder.name}/ddpm")
 before = {k: v.clone() for k, v in given.state_dict().items()}
 torch.manual_seed(0)
-model = SAMI((1, 8, 8), z_dim=8, denoiser=given, regime="frozen", encoder_width=8, time_conditioned=True)
-record = fit(model, x, steps=15, batch_size=64, lr=4e-3, ema=0.9, log_every=5, progress=False)
-assert all(torch.equal(v, given.state_dict()[k]) for k, v in before.items())  # not one bit of the DDPM has changed
+model = SAMI((1, 8, 8), z_dim=8, denoiser=given, regime="frozen", encoder_width=8,
+             time_conditioned=True)
+record = fit(model, x, steps=15, batch_size=64, lr=4e-3, ema=0.9, log_every=5,
+             progress=False)
+assert all(torch.equal(v, given.state_dict()[k])
+           for k, v in before.items())  # not one bit of the DDPM has changed
 last = record.history[-1]
 test_eq(model.encode(test).shape, (len(test), 8))
 learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -82,10 +88,14 @@ learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
 # %%
 model.save(f"{folder.name}/sami")
 again = load(f"{folder.name}/sami")
-test_eq(again.decode(again.encode(test[:4]), steps=4), model.decode(model.encode(test[:4]), steps=4))
-plain = SAMI((1, 8, 8), 8, width=8, denoiser=lambda x_t, t: 0 * x_t, path=given.path, regime="frozen")
-with expect_fail(ValueError, contains="denoiser: expected a module"): plain.save(f"{folder.name}/plain")
-with expect_fail(ValueError, contains="denoiser: expected one for images of shape (3, 8, 8)"):
+test_eq(again.decode(again.encode(test[:4]), steps=4),
+        model.decode(model.encode(test[:4]), steps=4))
+plain = SAMI((1, 8, 8), 8, width=8, denoiser=lambda x_t, t: 0 * x_t, path=given.path,
+             regime="frozen")
+with expect_fail(ValueError, contains="denoiser: expected a module"):
+    plain.save(f"{folder.name}/plain")
+with expect_fail(ValueError,
+                 contains="denoiser: expected one for images of shape (3, 8, 8)"):
     SAMI((3, 8, 8), 8, width=8, denoiser=given, regime="frozen")
 folder.cleanup()
 
@@ -108,19 +118,24 @@ ax.set_title(f"Eight numbers from a frozen DDPM of {stored['DDPM']['steps']} ste
 
 # %%
 levels = stored["gain by level"]
-total = {k: {q: sum(v[q]) * (v["u"][1] - v["u"][0]) for q in ("gain", "energy")} for k, v in levels.items()}
+total = {k: {q: sum(v[q]) * (v["u"][1] - v["u"][0]) for q in ("gain", "energy")}
+         for k, v in levels.items()}
 test_close(total["told, begun linear"]["gain"], 11.5, eps=0.1)
 test_close(total["told, begun linear"]["energy"], 11.4, eps=0.1)
 test_close(total["told, begun linear, untrained"]["gain"], 3.7, eps=0.1)
 test_close(total["told, begun linear, untrained"]["energy"], 12.9, eps=0.1)
-assert all(abs(total[k]["gain"]) < 0.1 for k in ("noise-blind", "told, begun at random"))
+assert all(abs(total[k]["gain"]) < 0.1
+           for k in ("noise-blind", "told, begun at random"))
 fig, ax = plt.subplots(figsize=(6, 2.6))
-for (name, v), style in zip(levels.items(), ["o-", "s--", "^-.", "v:", "d:"], strict=True):
+for (name, v), style in zip(levels.items(), ["o-", "s--", "^-.", "v:", "d:"],
+                            strict=True):
     ax.plot(v["u"], v["gain"], style, label=name, ms=4)
 ax.axhline(0, color="0.4", lw=1)
-ax.set(xlabel=r"$\log\gamma$", ylabel="gain (nats per unit)", title="Where the guidance helps, on held-out images")
+ax.set(xlabel=r"$\log\gamma$", ylabel="gain (nats per unit)",
+       title="Where the guidance helps, on held-out images")
 ax.legend()
-[{k: r[k] for k in ("code", "accuracy (%)", "stderr", "steps", "CPU seconds")} for r in stored["rows"]]
+[{k: r[k] for k in ("code", "accuracy (%)", "stderr", "steps", "CPU seconds")}
+ for r in stored["rows"]]
 
 # %% [markdown]
 # What it says. *Begun linear*, the guidance takes 3.7 nats off the error before any training, and is far from exact: its energy is 12.9, for the DDPM's digits are not Gaussian. After 200 steps it takes off 11.5 nats, with an energy of 11.4, as exact guidance would ([Guidance in use](../use/43_guidance.ipynb)). Encoders begun at random, told the level or not, gain nothing in that time: their first guidance does harm (below, for the smaller DDPM of this page), which the training has to take away before anything else, and they end in silence.
@@ -132,18 +147,26 @@ probes = {k: r["accuracy (%)"] for k, r in rows.items()}
 for name in ("told, begun linear", "told, begun linear, untrained"):
     assert abs(probes[f"SAMI, {name}"] - probes["PCA"]) < 2
 assert probes["SAMI, noise-blind"] < probes["PCA"] - 5
-fine, high = (np.array(levels[k]["gain"]) for k in ("told, begun linear", "told, begun linear, high noise, β = 0.03"))
+fine, high = (np.array(levels[k]["gain"])
+              for k in ("told, begun linear",
+                        "told, begun linear, high noise, β = 0.03"))
 assert 0.4 < high.sum() / fine.sum() < 0.6 and (high - fine).max() < 0.12
 first = {}
-kinds = {"noise-blind": {}, "begun at random": {"time_conditioned": True, "begin": "random"},
+kinds = {"noise-blind": {},
+         "begun at random": {"time_conditioned": True, "begin": "random"},
          "begun linear": {"time_conditioned": True}}  # fmt: skip
 for name, kw in kinds.items():
     torch.manual_seed(0)
-    fresh = SAMI((1, 8, 8), 8, denoiser=given, regime="frozen", encoder_width=16, **kw).eval()
+    fresh = SAMI((1, 8, 8), 8, denoiser=given, regime="frozen", encoder_width=16,
+                 **kw).eval()
     fresh.prepare(x)
     begun = watch(fresh, test[:200], n=10)
     first[name] = float((begun["gain"] * (begun["u"][1] - begun["u"][0])).sum())
-assert first["noise-blind"] < -3 and first["begun at random"] < -3 and first["begun linear"] > 2
+assert (
+    first["noise-blind"] < -3
+    and first["begun at random"] < -3
+    and first["begun linear"] > 2
+)
 {f"before training, {k}": f"gain {v:.2f} nats" for k, v in first.items()}
 
 # %% [markdown]

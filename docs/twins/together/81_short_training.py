@@ -47,19 +47,24 @@ here = Path(room.name)
 (here / "photos" / "more").mkdir(parents=True)
 for i, image in enumerate(sa.data.to_uint8(sa.data.patches(size=24, limit=120))):
     a = image.permute(1, 2, 0).numpy()[: 24 - i % 5, : 24 - i % 3]
-    file = here / "photos" / ("more" if i % 4 == 0 else "") / f"{i:03d}.{'jpg' if i % 3 else 'png'}"
+    file = here / "photos" / ("more" if i % 4 == 0
+                              else "") / f"{i:03d}.{'jpg' if i % 3 else 'png'}"
     Image.fromarray(a[..., 0] if i == 7 else a).save(file)
 (here / "photos" / "read me.txt").write_text("holiday")
 
 
 def scoreae(line):
     "A line as it is typed; here and below, `photos` and the rest lie in a temporary folder."
-    words = [str(here / w) if w.split("/")[0] in ("photos", "run", "made") else w for w in shlex.split(line)]
+    words = [str(here / w) if w.split("/")[0] in ("photos", "run", "made") else w
+             for w in shlex.split(line)]
     with contextlib.redirect_stdout(io.StringIO()) as said: test_eq(main(words), 0)
     return said.getvalue().replace(f"{here}/", "").splitlines()[-1]
 
 
-sorted({p.suffix for p in (here / "photos").rglob("*.*")}), len([*(here / "photos").rglob("*.*")])
+(
+    sorted({p.suffix for p in (here / "photos").rglob("*.*")}),
+    len([*(here / "photos").rglob("*.*")]),
+)
 
 # %% [markdown]
 # ## Train, lose power, go on
@@ -69,8 +74,10 @@ sorted({p.suffix for p in (here / "photos").rglob("*.*")}), len([*(here / "photo
 # %%
 train = "train photos --model ae --z-dim 6 --steps 300 --lr 0.003 --width 8 --size 16"
 train += " --batch-size 32 --every 100 --out run"
-words = [sys.executable, "-m", "scoreae", *train.replace("photos", str(here / "photos")).split()[:-1]]
-with subprocess.Popen([*words, str(here / "run"), "--no-progress"], stdout=subprocess.DEVNULL) as process:
+words = [sys.executable, "-m", "scoreae",
+         *train.replace("photos", str(here / "photos")).split()[:-1]]
+with subprocess.Popen([*words, str(here / "run"), "--no-progress"],
+                      stdout=subprocess.DEVNULL) as process:
     while process.poll() is None and not list((here / "run").glob("state-*")): pass
     process.kill()
 test_eq(process.returncode, -9)
@@ -88,14 +95,17 @@ model.trained["ended"], model.trained["steps"]
 red = lambda x: (x[..., 0, :, :] - x[..., 2, :, :]).mean((-2, -1))
 files = sorted(p for p in (here / "photos").rglob("*.*") if p.suffix != ".txt")
 values = [float(red(sa.data.load(p, 16, 3))[0]) for p in files]
-table = [f"{p.relative_to(here / 'photos')},{v:.4f}" for p, v in zip(files, values, strict=True)]
+table = [f"{p.relative_to(here / 'photos')},{v:.4f}"
+         for p, v in zip(files, values, strict=True)]
 (here / "made").mkdir()
 (here / "made" / "red.csv").write_text("\n".join(["file,red", *table]))
 
 said = [scoreae("encode run photos --out made/codes.npy")]
 said += [scoreae("reconstruct run photos --out made/again.npy")]
 said += [scoreae("interpolate run photos/001.jpg photos/005.jpg --n 7 --out made/line")]
-said += [scoreae("edit run photos --labels made/red.csv --amounts -2 0 2 --out made/red.npy")]
+said += [
+    scoreae("edit run photos --labels made/red.csv --amounts -2 0 2 --out made/red.npy")
+]
 said += [scoreae("sample run --n 7 --out made/drawn.npy")]
 test_eq(np.load(here / "made" / "codes.npy").shape, (120, 6))
 moved = sa.data.to_float(torch.from_numpy(np.load(here / "made" / "red.npy")))
@@ -111,7 +121,8 @@ assert (change > 0).all()  # redder with each step
 # %%
 x = sa.data.load(here / "photos", 16, 3, skipped=[])
 slider = slide_axis(model, x, image=1)
-test_eq(bytes(slider.children[-2].value), plot_axis(model, x, image=1, amounts=0.0).png(100))
+test_eq(bytes(slider.children[-2].value),
+        plot_axis(model, x, image=1, amounts=0.0).png(100))
 plot_axis(model, x, image=1)
 
 # %% [markdown]
@@ -122,7 +133,8 @@ plot_axis(model, x, image=1)
 # Six rows: pictures that no training saw, from the right 15 %; one image per code; a draw of what the code leaves open; a line between two files; two pictures made less and more red (amounts from −2 to 2); samples.
 
 # %%
-stored = next(p for p in (Path("docs/results"), Path("../../docs/results")) if p.exists())
+stored = next(p for p in (Path("docs/results"), Path("../../docs/results"))
+              if p.exists())
 found = json.loads((stored / "own-images.json").read_text())
 NAMES = ("image", "point", "sample", "line", "red, two images", "drawn")
 
@@ -152,12 +164,16 @@ show("sami-told-level-16", "SAMI, told")
 pm = lambda v: f"{v[0]:.4f} ± {v[1]:.4f}" if v[0] < 0.5 else f"{v[0]:.1f} ± {v[1]:.1f}"
 rows, error = [], {}
 for size, known in found["controls"].items():
-    rows += [{"model": k, "pixels": int(size), "MSE point": pm(v["MSE"])} for k, v in known.items()]
+    rows += [{"model": k, "pixels": int(size), "MSE point": pm(v["MSE"])}
+             for k, v in known.items()]
     error |= {(k, int(size)): v["MSE"][0] for k, v in known.items()}
 for v in found["rows"].values():
-    row = {"model": v["model"], "pixels": v["size"], "MSE point": pm(v["MSE point"]), "MSE sample": pm(v["MSE sample"])}
-    row |= {"rate (nats)": pm(v["evaluate"]["rate (nats)"]), "promised": v["warmth per standard deviation, asked"]}
-    rows.append(row | {"got": f"{v['got'][0]:.1f} ± {v['got'][1]:.1f}", "steps": v["steps"]})
+    row = {"model": v["model"], "pixels": v["size"], "MSE point": pm(v["MSE point"]),
+           "MSE sample": pm(v["MSE sample"])}
+    row |= {"rate (nats)": pm(v["evaluate"]["rate (nats)"]),
+            "promised": v["warmth per standard deviation, asked"]}
+    rows.append(row | {"got": f"{v['got'][0]:.1f} ± {v['got'][1]:.1f}",
+                       "steps": v["steps"]})
     error[v["model"], v["size"]] = v["MSE point"][0]
 rows.sort(key=lambda r: (r["pixels"], r["MSE point"]))
 assert error["PCA", 32] < error["dbae", 32] < 0.1 * error["mean image", 32]
@@ -179,13 +195,17 @@ room.cleanup()
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(7, 2.6))
-runs = (("sami-told-level", "told, 32 × 32", "C0-o"), ("sami-told-level-16", "told, 16 × 16", "C2-.^"),
+runs = (("sami-told-level", "told, 32 × 32", "C0-o"),
+        ("sami-told-level-16", "told, 16 × 16", "C2-.^"),
         ("sami-16", "noise-blind, 16 × 16", "C1--s"))  # fmt: skip
 for name, label, style in runs:
     h = found["rows"][name]["losses"]
-    for ax, v in zip(axes, ([v["free"] - v["guided"] for v in h], [v["rate"] for v in h]), strict=True):
+    for ax, v in zip(axes,
+                     ([v["free"] - v["guided"] for v in h], [v["rate"] for v in h]),
+                     strict=True):
         ax.plot([v["step"] for v in h], v, style, markersize=4, label=label)
-axes[0].set(xlabel="step", ylabel="free − guided error (nats)", title="What guidance takes off", yscale="log")
+axes[0].set(xlabel="step", ylabel="free − guided error (nats)",
+            title="What guidance takes off", yscale="log")
 axes[1].set(xlabel="step", ylabel="rate (nats)", title="The rate of its loss")
 axes[0].legend(fontsize=8)
 assert found["rows"]["sami-told-level"]["losses"][0]["rate"] > 700;

@@ -49,7 +49,8 @@ def differences(old, new, at: str = "") -> list[str]:
 
 
 # %%
-old, new = {"model": {"class": "SAMI", "z_dim": 8}, "lr": 0.001}, {"model": {"class": "SAMI", "z_dim": 16}, "lr": 0.001}
+old, new = {"model": {"class": "SAMI", "z_dim": 8},
+            "lr": 0.001}, {"model": {"class": "SAMI", "z_dim": 16}, "lr": 0.001}
 test_eq(differences(old, old), [])
 differences(old, new)
 
@@ -204,7 +205,8 @@ def last_state(run: RunFolder) -> tuple[dict[str, Tensor], dict] | None:
 room = tempfile.TemporaryDirectory()
 run = RunFolder(f"{room.name}/a", old)
 test_eq(last_state(run), None)
-for step in (100, 200, 300): save_state(run, step, {"w": torch.full((3,), float(step))}, {"loss": 0.1 + step})
+for step in (100, 200, 300):
+    save_state(run, step, {"w": torch.full((3,), float(step))}, {"loss": 0.1 + step})
 test_eq([STATE.fullmatch(p.name)[1] for p in run.states()], ["000000200", "000000300"])
 tensors, info = last_state(run)
 test_eq((tensors["w"].tolist(), info), ([300.0] * 3, {"loss": 300.1}))
@@ -221,10 +223,12 @@ sorted(p.name.split("-")[0] for p in run.folder.iterdir())
 # The lock, the settings, and the word that it takes to go on:
 
 # %%
-with expect_fail(ValueError, contains=f"used by process {os.getpid()}"): RunFolder(run.folder, old, resume=True)
+with expect_fail(ValueError, contains=f"used by process {os.getpid()}"):
+    RunFolder(run.folder, old, resume=True)
 run.close()
 with expect_fail(ValueError, contains="resume=True"): RunFolder(run.folder, old)
-with expect_fail(ValueError, contains="model.z_dim: 8 -> 16"): RunFolder(run.folder, new, resume=True)
+with expect_fail(ValueError, contains="model.z_dim: 8 -> 16"):
+    RunFolder(run.folder, new, resume=True)
 run = RunFolder(run.folder, old, resume=True)
 test_eq(last_state(run)[1], {"loss": 200.1})
 test_eq((read_info(run.folder), read_info(room.name)), ({"loss": 200.1}, None))

@@ -100,7 +100,8 @@ for step in range(200):
     ema.update(layer)
 ema.copy_to(layer)
 test_close(layer.weight.item(), 199 - 9, eps=1e-3)
-with expect_fail(ValueError, contains="ema: expected a number in [0, 1), got 1.0"): EMA(layer, 1.0)
+with expect_fail(ValueError, contains="ema: expected a number in [0, 1), got 1.0"):
+    EMA(layer, 1.0)
 
 
 # %% [markdown]
@@ -557,7 +558,8 @@ kinds = {"SAMI": SAMI, "DBAE": DBAE, "AE": AE}
 runs = {}
 for name, kind in kinds.items():
     torch.manual_seed(0)
-    runs[name] = fit(kind((1, 8, 8), 4, width=8), x, steps=30, log_every=10, progress=False)
+    runs[name] = fit(kind((1, 8, 8), 4, width=8), x, steps=30, log_every=10,
+                     progress=False)
 for run in runs.values():
     assert run.steps == 30 and run.history[-1]["loss"] < run.history[0]["loss"]
 test_eq(fit(PCA((1, 8, 8), 4), x, steps=60, progress=False).steps, 0)
@@ -605,21 +607,27 @@ def new_model():
     return SAMI((1, 8, 8), 4, width=8)
 
 
-how = {"x": data.to_uint8(x), "steps": 50, "val": data.digits("val"), "every": 10, "progress": False}
+how = {"x": data.to_uint8(x), "steps": 50, "val": data.digits("val"), "every": 10,
+       "progress": False}
 straight = fit(whole := new_model(), **how)
 with tempfile.TemporaryDirectory() as room:
     with expect_fail(Stop): fit(new_model(), run=room, callback=stop, **how)
-    test_eq(load(room).trained["steps"], 30)  # the folder holds a model that can be used
+    test_eq(load(room).trained["steps"],
+            30)  # the folder holds a model that can be used
     resumed = fit(model := SAMI((1, 8, 8), 4, width=8), run=room, resume=True, **how)
-    assert all(torch.equal(v, whole.state_dict()[k]) for k, v in model.state_dict().items())
-    test_eq((resumed.history, resumed.val_history), (straight.history, straight.val_history))
+    assert all(torch.equal(v, whole.state_dict()[k])
+               for k, v in model.state_dict().items())
+    test_eq((resumed.history, resumed.val_history),
+            (straight.history, straight.val_history))
     test_eq(fit(new_model(), run=room, resume=True, **how).steps, 50)
     with expect_fail(ValueError, contains="training.lr: 0.001 -> 0.002"):
         fit(new_model(), run=room, resume=True, lr=0.002, **how)
 
 fig, ax = plt.subplots(figsize=(6, 2.4))
-ax.plot([h["step"] for h in straight.history], [h["loss"] for h in straight.history], "o-", label="training")
-ax.plot([h["step"] for h in straight.val_history], [h["loss"] for h in straight.val_history], "s--", label="held out")
+ax.plot([h["step"] for h in straight.history], [h["loss"] for h in straight.history],
+        "o-", label="training")
+ax.plot([h["step"] for h in straight.val_history],
+        [h["loss"] for h in straight.val_history], "s--", label="held out")
 ax.set(xlabel="step", ylabel="loss (nats)")
 ax.legend();
 
@@ -629,14 +637,19 @@ ax.legend();
 # %%
 levels = data.to_uint8(x)
 runs = {
-    "float32": fit(reference := new_model(), data.to_float(levels), steps=20, progress=False),
+    "float32": fit(reference := new_model(), data.to_float(levels), steps=20,
+                   progress=False),
     "bytes": fit(same := new_model(), levels, steps=20, progress=False),
-    "bf16": fit(rounded := new_model(), levels, steps=20, precision="bf16", progress=False),
+    "bf16": fit(rounded := new_model(), levels, steps=20, precision="bf16",
+                progress=False),
     "compiled": fit(new_model(), levels, steps=20, compile="eager", progress=False),
 }
 losses = {name: run.history[-1]["loss"] for name, run in runs.items()}
-assert all(torch.equal(v, reference.state_dict()[k]) for k, v in same.state_dict().items())
-assert losses["bf16"] != losses["float32"] and all(v.dtype == torch.float32 for v in rounded.parameters())
+assert all(torch.equal(v, reference.state_dict()[k])
+           for k, v in same.state_dict().items())
+assert losses["bf16"] != losses["float32"] and all(
+    v.dtype == torch.float32 for v in rounded.parameters()
+)
 test_close(list(losses.values()), [losses["float32"]] * 4, eps=0.03 * losses["float32"])
 losses
 
@@ -655,30 +668,39 @@ class Breaking(AE):
         loss, parts = super().loss(x, g)
         if self.calls < 13: return loss, parts
         if self.how == "interrupt": raise KeyboardInterrupt
-        return loss * float("nan") if self.how == "loss" else loss + 0 * (0 * loss).sqrt(), parts
+        return loss * float("nan") if self.how == "loss" else loss + 0 * (
+            0 * loss
+        ).sqrt(), parts
 
 
-for how, kind, message in [("loss", FloatingPointError, "the loss is not finite at step 12"),
-                           ("gradient", FloatingPointError, "the gradient is not finite at step 12"),
+for how, kind, message in [("loss", FloatingPointError,
+                            "the loss is not finite at step 12"),
+                           ("gradient", FloatingPointError,
+                            "the gradient is not finite at step 12"),
                            ("interrupt", KeyboardInterrupt, "")]:  # fmt: skip
     model = Breaking((1, 8, 8), 4, width=8)
     model.how = how
     with expect_fail(kind, contains=message): fit(model, x, steps=30, progress=False)
-    assert not model.training and all(v.isfinite().all() for v in model.state_dict().values())
-    test_eq((model.trained["steps"], model.trained["ended"]), (12, "interrupted" if how == "interrupt" else "diverged"))
+    assert not model.training and all(v.isfinite().all()
+                                      for v in model.state_dict().values())
+    test_eq((model.trained["steps"], model.trained["ended"]),
+            (12, "interrupted" if how == "interrupt" else "diverged"))
     test_close(model.prior.mean, model.encode(x).mean(0), eps=1e-5)
 
 # %% [markdown]
 # Bad arguments change nothing, neither weights nor mode.
 
 # %%
-bad = {"x": x[:1], "lr": 0.0, "ema": 1.0, "clip": -1.0, "seed": 0.5, "log_every": 0, "batch_size": 0, "device": "abc"}
+bad = {"x": x[:1], "lr": 0.0, "ema": 1.0, "clip": -1.0, "seed": 0.5, "log_every": 0,
+       "batch_size": 0, "device": "abc"}
 model = AE((1, 8, 8), 4, width=8)
 before = {k: v.clone() for k, v in model.state_dict().items()}
 for name, value in bad.items():
-    with expect_fail(ValueError, contains=f"{name}: expected"): fit(model, **{"x": x, "steps": 5, name: value})
+    with expect_fail(ValueError, contains=f"{name}: expected"):
+        fit(model, **{"x": x, "steps": 5, name: value})
 with expect_fail(ValueError, contains="not both"): fit(model, x, steps=10, minutes=1)
-assert model.training and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+assert model.training and all(torch.equal(v, before[k])
+                              for k, v in model.state_dict().items())
 
 # %% [markdown]
 # ## What can go wrong

@@ -162,17 +162,21 @@ x = 0.3 * images[:500]
 pca = PCA((1, 8, 8), 6)
 pca.prepare(x)
 pca.finish(x)
-W = torch.autograd.functional.jacobian(lambda z: pca.picture(z[None]).flatten(), torch.zeros(6))
+W = torch.autograd.functional.jacobian(lambda z: pca.picture(z[None]).flatten(),
+                                       torch.zeros(6))
 v = W @ torch.randn(6, generator=g)
 measure = lambda pictures: pictures.flatten(-3) @ v
 direction = fit_direction(pca, x, measure(x), strength=1e-6)
 test_close(direction.value(pca.encode(x)), measure(pca.reconstruct(x)), eps=1e-3)
-changed = measure(edit(pca, x[:20], direction, [-1.0, 0.0, 0.5])) - measure(pca.reconstruct(x[:20]))
+changed = measure(edit(pca, x[:20], direction,
+                       [-1.0, 0.0, 0.5])) - measure(pca.reconstruct(x[:20]))
 wanted = f64(-1.0, 0.0, 0.5)[:, None] * direction.weight.norm()
 test_close(changed, wanted.float().expand(3, 20), eps=1e-3)
 along = edit(pca, x[:1], axis_direction(pca, 2), [-2.0, 2.0])
-test_close((along[1] - along[0]).norm(), 4 * pca.prior.std[2], eps=1e-3)  # its components are orthonormal
-{"asked": wanted[:, 0].numpy().round(4).tolist(), "got": changed.mean(1).numpy().round(4).tolist()}
+test_close((along[1] - along[0]).norm(), 4 * pca.prior.std[2],
+           eps=1e-3)  # its components are orthonormal
+{"asked": wanted[:, 0].numpy().round(4).tolist(),
+ "got": changed.mean(1).numpy().round(4).tolist()}
 
 # %% [markdown]
 # **The Gaussian world, as a bridge.** The exact denoiser of [Worlds in closed form](../foundations/03_worlds.ipynb) depends on the code, and takes the endpoint off. So *with an exact denoiser it does not matter whether the start is held*: a point is $\mathbb E[x_0|z]$ for the new code either way. Whatever difference a trained model shows is in its network.
@@ -181,7 +185,10 @@ test_close((along[1] - along[0]).norm(), 4 * pca.prior.std[2], eps=1e-3)  # its 
 
 # %%
 R = torch.linalg.qr(torch.randn(4, 4, generator=g, dtype=torch.float64))[0]
-Sigma, A = R @ torch.diag(f64(0.05, 0.02, 0.01, 0.005)) @ R.T, 4 * torch.randn(2, 4, generator=g, dtype=torch.float64)
+Sigma, A = (
+    R @ torch.diag(f64(0.05, 0.02, 0.01, 0.005)) @ R.T,
+    4 * torch.randn(2, 4, generator=g, dtype=torch.float64),
+)
 world = GaussianWorld(torch.zeros(4), Sigma, A, f64(0.3, -0.2), 0.2 * torch.eye(2))
 W = torch.randn(2, 4, generator=g, dtype=torch.float64)
 
@@ -192,7 +199,8 @@ class Known(Autoencoder):
         if isinstance(path, Pinned): self.start = "model"
         self.double()
     def codes(self, x): return world.encode(x.flatten(1)), None
-    def endpoint(self, z): return (z @ W)[..., None, None] if self.start == "model" else None
+    def endpoint(self, z):
+        return (z @ W)[..., None, None] if self.start == "model" else None
     def denoiser(self, z, xT=None):
         D = world.denoiser(self.path, z, None if xT is None else xT.flatten(1))
         return lambda x_t, t: D(x_t.flatten(1), t).reshape(x_t.shape)
@@ -203,16 +211,19 @@ bridged, free = Known(Pinned(VPLinear(0.1, 2.0))), Known(VPCosine())
 direction = fit_direction(bridged, x, x[:, 0, 0, 0])
 for hold in (False, True):
     new = edit(bridged, x, direction, [0.7], hold=hold)[0]
-    test_close(new.flatten(1), world.mean_given_z(direction.move(bridged.encode(x), 0.7)), eps=1e-9)
+    test_close(new.flatten(1),
+               world.mean_given_z(direction.move(bridged.encode(x), 0.7)), eps=1e-9)
 
 noise, z = invert(free, x, steps=200), free.encode(x)
-m, (vals, vecs) = world.mean_given_z(z), (world.x_given_z.vals[0], world.x_given_z.vecs[0])
+m, (vals, vecs) = world.mean_given_z(z), (world.x_given_z.vals[0],
+                                          world.x_given_z.vecs[0])
 (_, b, c), near = free.path.coefs(1.0), free.path.gamma(free.path.T)
 late = samplers.time_grid(free.path, 200)[-2]
 stretch = ((vals + 1 / near) / (vals + 1 / free.path.gamma(late))).sqrt()
 exact = b * (m + ((x.flatten(1) - m) @ vecs * stretch) @ vecs.T)
 test_close(noise.flatten(1) / exact.std(), exact / exact.std(), eps=2e-2)
-error = {n: (walk(free, z, invert(free, x, steps=n), n) - x).abs().max().item() for n in (25, 50, 100)}
+error = {n: (walk(free, z, invert(free, x, steps=n), n) - x).abs().max().item()
+         for n in (25, 50, 100)}
 assert error[25] > 3 * error[50] > 9 * error[100]
 with expect_fail(ValueError, contains="model: expected a diffusion"): invert(bridged, x)
 error
@@ -253,7 +264,8 @@ test_close(steps, steps[:1].expand(4), eps=1e-9)  # equal steps
 between = morph(free, x[0], x[1], n=3, steps=100)
 test_close(between[[0, 2]], x[:2], eps=2e-3)
 straight = free.interpolate(x[0], x[1], n=3, steps=100)
-test_close(straight.flatten(1), torch.lerp(m[:1], m[1:2], f64(0, 0.5, 1)[:, None]), eps=1e-4)
+test_close(straight.flatten(1), torch.lerp(m[:1], m[1:2], f64(0, 0.5, 1)[:, None]),
+           eps=1e-4)
 
 
 # %% [markdown]
@@ -267,7 +279,10 @@ def slant(pictures):
     p = (pictures[..., 0, :, :] + 1).clamp(min=0)
     p = p / p.sum((-2, -1), keepdim=True)
     row, col = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
-    r, c = row - (p * row).sum((-2, -1), keepdim=True), col - (p * col).sum((-2, -1), keepdim=True)
+    r, c = (
+        row - (p * row).sum((-2, -1), keepdim=True),
+        col - (p * col).sum((-2, -1), keepdim=True),
+    )
     return -(p * r * c).sum((-2, -1)) / (p * r * r).sum((-2, -1))
 
 
@@ -282,17 +297,25 @@ amounts, curves = np.linspace(-3, 3, 7), {}
 for name, model in {"DBAE": dbae, "DiffAE": diffae}.items():
     lean = fit_direction(model, train, slant(train))
     for hold in (False, True):
-        moved = slant(edit(model, test, lean, amounts, hold=hold, steps=10 if model is dbae else 25))
-        kind = ("decoded anew", "start held") if model is dbae else ("zero noise", "noise held")
+        moved = slant(edit(model, test, lean, amounts, hold=hold,
+                           steps=10 if model is dbae else 25))
+        kind = ("decoded anew",
+                "start held") if model is dbae else ("zero noise", "noise held")
         curves[f"{name}, {kind[hold]}"] = (moved - moved[3]).mean(1)
     curves[f"{name}, as fitted"] = torch.tensor(amounts) * lean.weight.norm()
 fig, ax = plt.subplots(figsize=(6, 3.6))
-for (name, curve), style in zip(curves.items(), ("C0-o", "C0--s", "C0:", "C1-o", "C1--s", "C1:"), strict=True):
+for (name, curve), style in zip(curves.items(),
+                                ("C0-o", "C0--s", "C0:", "C1-o", "C1--s", "C1:"),
+                                strict=True):
     ax.plot(amounts, curve, style, markersize=4, label=name)
-ax.set(xlabel="amount (standard deviations of the code)", ylabel="change of slant", title="Asked and got")
+ax.set(xlabel="amount (standard deviations of the code)", ylabel="change of slant",
+       title="Asked and got")
 ax.legend(fontsize=8)
 assert all((c.diff() > 0).all() for k, c in curves.items() if "held" not in k)
-assert curves["DBAE, start held"].diff().abs().max() < 0.1 * curves["DBAE, decoded anew"].diff().max()
+assert (
+    curves["DBAE, start held"].diff().abs().max()
+    < 0.1 * curves["DBAE, decoded anew"].diff().max()
+)
 {k: round((c[5] - c[1]).item(), 3) for k, c in curves.items()}
 
 # %% [markdown]

@@ -119,26 +119,43 @@ def switch(model: SAMI, x: Tensor, z: Tensor, level: float, steps: int = 25, eta
 scales, s = f64(0.3, 0.15, 0.05), f64(0.2, 0.05)
 turn = torch.linalg.qr(torch.randn(3, 3, generator=g, dtype=torch.float64))[0]
 A = torch.diag((1 - s).sqrt() / scales[:2]) @ turn.T[:2]
-world = GaussianWorld(torch.zeros(3), turn @ torch.diag(scales**2) @ turn.T, A, f64(0, 0), torch.diag(s))
+world = GaussianWorld(torch.zeros(3), turn @ torch.diag(scales**2) @ turn.T, A,
+                      f64(0, 0), torch.diag(s))
 
 
 class Exact(SAMI):
     "A SAMI whose encoder and denoiser are exact."
     def codes(self, x, level=None):
         gamma = torch.tensor(math.inf) if level is None else level.double().exp()
-        b = torch.ones(len(x)).double() if level is None else self.path.coefs(self.path.t_of_gamma(gamma)).b
-        seen = turn.T.to(x) @ (x.flatten(1) / b.to(x)[:, None]).T  # principal components of y = x_t / b
-        left = scales[:2, None] ** 2 / (1 + scales[:2, None] ** 2 * gamma)  # variance of x_0 given y
+        b = (
+            torch.ones(len(x)).double()
+            if level is None
+            else self.path.coefs(self.path.t_of_gamma(gamma)).b
+        )
+        seen = (
+            turn.T.to(x) @ (x.flatten(1) / b.to(x)[:, None]).T
+        )  # principal components of y = x_t / b
+        left = scales[:2, None] ** 2 / (1
+                                        + scales[:2, None] ** 2
+                                        * gamma)  # variance of x_0 given y
         part = (1 - left / scales[:2, None] ** 2).to(x)
         mean = ((1 - s).sqrt()[:, None] / scales[:2, None]).to(x) * part * seen[:2]
         var = s[:, None] + (1 - s)[:, None] * left / scales[:2, None] ** 2
         return mean.T, var.expand(2, len(x)).T.sqrt().to(x)
     def base(self):
         D = denoiser(world.data, self.path)
-        return type("D", (), {
-            "path": self.path, "__call__": lambda _, x, t: D(x.flatten(1), t).reshape(x.shape).to(x),
-            "residual": lambda me, x0, e, t: self.path.gamma(t).sqrt().to(x0).reshape(-1, 1, 1, 1) * (
-                x0 - me(self.path.mix(x0, e, t), t))})()  # fmt: skip
+        return type(
+            "D",
+            (),
+            {
+                "path": self.path,
+                "__call__": lambda _, x, t: D(x.flatten(1), t).reshape(x.shape).to(x),
+                "residual": lambda me, x0, e, t: (
+                    self.path.gamma(t).sqrt().to(x0).reshape(-1, 1, 1, 1)
+                    * (x0 - me(self.path.mix(x0, e, t), t))
+                ),
+            },
+        )()
 
 
 model = Exact((3, 1, 1), 2, width=8, path=VPCosine(-12.0)).double().eval()
@@ -162,14 +179,18 @@ for name, way in {
     rows[name] = (way().flatten(1) @ turn).std(0)
     expected = scales if "axis" not in name else scales * f64(s[0] ** 0.5, 1, 1)
     assert (rows[name] / expected - 1).abs().max() < 0.12
-mean = (decode_axes(model, torch.ones(8, 2).double(), [0], 60).flatten(1) @ turn).mean(0)
+mean = (decode_axes(model, torch.ones(8, 2).double(), [0],
+                    60).flatten(1) @ turn).mean(0)
 test_close(mean, f64((1 - s[0]) ** 0.5 * scales[0], 0, 0), eps=5e-3)
 test_close(switch(model, x[:20], z[:20].flip(0), 14.0), x[:20], eps=5e-3)
 other = switch(model, x[:200], z[:200].flip(0), -11.0, 60)
 test_close((other.flatten(1) @ turn)[:, 0].std() / scales[0], 1.0, eps=0.2)
-assert torch.corrcoef(torch.stack([(other.flatten(1) @ turn)[:, 1], z[:200].flip(0)[:, 1]]))[0, 1] > 0.9
-with expect_fail(ValueError, contains="level: expected"): switch(model, x[:2], z[:2], -30.0)
-with expect_fail(ValueError, contains="axes: expected axes of a code of 2"): decode_axes(model, z[:2], [2])
+assert torch.corrcoef(torch.stack([(other.flatten(1) @ turn)[:, 1],
+                                   z[:200].flip(0)[:, 1]]))[0, 1] > 0.9
+with expect_fail(ValueError, contains="level: expected"):
+    switch(model, x[:2], z[:2], -30.0)
+with expect_fail(ValueError, contains="axes: expected axes of a code of 2"):
+    decode_axes(model, z[:2], [2])
 {name: [round(v, 3) for v in row.tolist()] for name, row in rows.items()}
 
 # %% [markdown]
@@ -271,17 +292,21 @@ for j in (0, 1):
     test_close(rows[j]["centroid"], centroid[j].item(), eps=0.15)
     test_close(rows[j]["snr"], ((1 - s) / s)[j].item(), eps=1.0)
 assert found.cross.abs().max() < 0.02 and [r["axis"] for r in found.table] == [1, 0]
-with expect_fail(ValueError, contains="by: expected one of 'nats', 'snr'"): axes(model, x, by="beauty")
+with expect_fail(ValueError, contains="by: expected one of 'nats', 'snr'"):
+    axes(model, x, by="beauty")
 found
 
 # %%
 fig, ax = plt.subplots()
 for j, style in zip((0, 1), ("-", "--"), strict=True):
-    line = ax.plot(found.u, found.density[j], style, label=f"axis {j}: {rows[j]['nats']:.2f} nats")[0]
-    rate = 1 / (1 + (-found.u).exp() / scales[j] ** 2) - 1 / (1 + (-found.u).exp() / (scales[j] ** 2 * s[j]))
+    line = ax.plot(found.u, found.density[j], style,
+                   label=f"axis {j}: {rows[j]['nats']:.2f} nats")[0]
+    rate = 1 / (1 + (-found.u).exp()
+                / scales[j] ** 2) - 1 / (1 + (-found.u).exp() / (scales[j] ** 2 * s[j]))
     ax.plot(found.u, rate / 2, color="k", lw=0.8, label="exact" if j == 0 else None)
 ax.plot(found.u, found.cross, ":", color="0.4", label="cross term")
-ax.set(xlabel=r"$u=\log\gamma$", ylabel="nats per unit of $u$", title="Each axis has its place on the noise scale")
+ax.set(xlabel=r"$u=\log\gamma$", ylabel="nats per unit of $u$",
+       title="Each axis has its place on the noise scale")
 ax.legend();
 
 
@@ -334,8 +359,11 @@ for how in ("halved", "means halved"):
     wrong.how = how
     seen[how] = watch(wrong, x)
 step = seen["exact"]["u"][1] - seen["exact"]["u"][0]
-total = {how: {k: round(float((v[k] * step).sum()), 3) for k in ("gain", "energy")} for how, v in seen.items()}
-for how, v in seen.items(): total[how]["pin"] = round(float((v["pin"] * v["energy"]).sum() / v["energy"].sum()), 3)
+total = {how: {k: round(float((v[k] * step).sum()), 3) for k in ("gain", "energy")}
+         for how, v in seen.items()}
+for how, v in seen.items():
+    total[how]["pin"] = round(float((v["pin"] * v["energy"]).sum() / v["energy"].sum()),
+                              3)
 test_close(seen["exact"]["gain"], seen["exact"]["energy"], eps=0.03)
 test_close(total["exact"]["energy"], nats.sum().item(), eps=0.1)
 assert total["exact"]["pin"] < 0.01 and total["means halved"]["pin"] > 0.02
@@ -365,7 +393,8 @@ with torch.no_grad(): z = real.encode(test)
 best = [r["axis"] for r in found.table[:1]]
 rows = {"image A": test[:8], "image B": test[8:16], "code of A": real.decode(z[:8]),
         f"axis {best[0]} of A": decode_axes(real, z[:8], best),
-        r"switch to B": switch(real, test[:8], z[8:16], -1.0), "unguided": unguided(real, 8),
+        r"switch to B": switch(real, test[:8], z[8:16],
+                               -1.0), "unguided": unguided(real, 8),
         "back and forth": back_and_forth(real, 8, eta=1.0, order=1)}  # fmt: skip
 fig, grid = plt.subplots(len(rows), 8, figsize=(6, 5))
 for line, (name, pictures) in zip(grid, rows.items(), strict=True):

@@ -92,9 +92,11 @@ def plot_rows(rows: dict[str, Tensor], title: str = "", size: float = 0.55) -> P
 x, x_test = data.digits(), data.digits("test")
 model = PCA((1, 8, 8), 12)
 record = fit(model, x)
-fig = plot_rows({"image": x_test[:8], "PCA": model.reconstruct(x_test[:8])}, "Held-out digits")
+fig = plot_rows({"image": x_test[:8], "PCA": model.reconstruct(x_test[:8])},
+                "Held-out digits")
 test_eq(picture(x_test[0]).shape, (8, 8))
-with expect_fail(ValueError, contains="x: expected an image"): picture(torch.zeros(2, 4, 4))
+with expect_fail(ValueError, contains="x: expected an image"):
+    picture(torch.zeros(2, 4, 4))
 fig
 
 
@@ -158,8 +160,10 @@ def plot_axes(found: Axes, top: int = 8, title: str = "Nats per axis and noise l
 u = torch.linspace(-8, 8, 33)
 bumps = torch.stack([torch.exp(-((u - m) ** 2) / 4) for m in (-2.0, 0.0, 3.0)])
 table = [{"axis": j, "nats": float(bumps[j].sum() * 0.5)} for j in range(3)]
-fig = plot_axes(Axes(table, u, bumps, 0.02 * torch.ones(33)), top=2, title="An invented ranking")
-test_eq([line.get_label() for line in fig.axes[0].lines], ["axis 0: 3.54", "axis 1: 3.54", "cross: 0.33"])
+fig = plot_axes(Axes(table, u, bumps, 0.02 * torch.ones(33)), top=2,
+                title="An invented ranking")
+test_eq([line.get_label() for line in fig.axes[0].lines],
+        ["axis 0: 3.54", "axis 1: 3.54", "cross: 0.33"])
 fig
 
 
@@ -187,7 +191,8 @@ def plot_losses(fits: dict[str, Fit], title: str = "Training loss, relative to i
 # %%
 fake = [{"step": s, "loss": 50 / s**0.5} for s in range(20, 400, 20)]
 steeper = [{**h, "loss": h["loss"] ** 1.3} for h in fake]
-plot_losses({"one": Fit(400, 1.0, 64, fake), "another": Fit(400, 1.0, 64, steeper)}, "An invented pair of losses")
+plot_losses({"one": Fit(400, 1.0, 64, fake), "another": Fit(400, 1.0, 64, steeper)},
+            "An invented pair of losses")
 
 # %% [markdown]
 # ## The report
@@ -236,10 +241,15 @@ def write_report(file: str | os.PathLike, title: str, intro: str,
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
-    sections = [("Rows", "Two.", fig), ("Table", "One.", [{"model": "PCA", "MSE": 0.1}])]
+    sections = [("Rows", "Two.", fig),
+                ("Table", "One.", [{"model": "PCA", "MSE": 0.1}])]
     write_report(f"{folder}/r.html", "A <title>", "Text.", sections)
     page = Path(folder, "r.html").read_text()
-assert "A &lt;title&gt;" in page and page.count("data:image/png;base64,") == 1 and "<td>PCA</td>" in page
+assert (
+    "A &lt;title&gt;" in page
+    and page.count("data:image/png;base64,") == 1
+    and "<td>PCA</td>" in page
+)
 assert "http:" not in page and "https:" not in page and "<script" not in page
 
 # %% [markdown]

@@ -157,7 +157,8 @@ start, end = pca.reconstruct(x[:2])
 half = shown(plot_line(pca, x, 0, 1, 0.5))
 test_close(half[1], picture((start + end) / 2), eps=1e-5)
 test_close([half[0], half[2]], [picture(v) for v in x[:2]])
-for call in (lambda: plot_axis(pca, x, 4, 6), lambda: plot_axis(pca, x, 10**6), lambda: plot_line(pca, x, 0, 1, 2.0)):
+for call in (lambda: plot_axis(pca, x, 4, 6), lambda: plot_axis(pca, x, 10**6),
+             lambda: plot_line(pca, x, 0, 1, 2.0)):
     with expect_fail(ValueError, contains="expected"): call()
 plot_axis(pca, x, 4, 2)
 
@@ -289,7 +290,8 @@ list(controls(box))
 # %%
 kept = sys.modules.pop("ipywidgets")
 sys.modules["ipywidgets"] = None
-with expect_fail(ImportError, contains="pip install 'scoreae[notebook]'"): slide_axis(pca, x)
+with expect_fail(ImportError, contains="pip install 'scoreae[notebook]'"):
+    slide_axis(pca, x)
 sys.modules["ipywidgets"] = kept
 lean = fit_direction(dbae, digits[:100], digits[:100].mean((1, 2, 3)))
 plot_edit(dbae, digits, lean, 5, title="more ink")

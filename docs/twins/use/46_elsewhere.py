@@ -121,11 +121,13 @@ model = AE((1, 8, 8), 16, width=8)
 fit(model, x, steps=300, lr=3e-3, progress=False)
 z = Encoder(model).fit_transform(x.flatten(1).numpy())
 test_eq(z, model.encode(x).numpy())
-classifier = make_pipeline(Encoder(model), StandardScaler(), LogisticRegression(max_iter=1000)).fit(x, y)
+classifier = make_pipeline(Encoder(model), StandardScaler(),
+                           LogisticRegression(max_iter=1000)).fit(x, y)
 accuracy = classifier.score(x_test, y_test)
 assert accuracy > 0.8
 test_eq(classifier[0].get_feature_names_out()[:2].tolist(), ["encoder0", "encoder1"])
-with expect_fail(ValueError, contains="X: expected rows of 64 values"): Encoder(model).fit(np.zeros((3, 5)))
+with expect_fail(ValueError, contains="X: expected rows of 64 values"):
+    Encoder(model).fit(np.zeros((3, 5)))
 round(accuracy, 3)
 
 
@@ -224,7 +226,9 @@ for m in (model, sami):
     graph = torch.export.load(f"{room.name}/encoder.pt2").module()
     test_close(graph(x_test), m.encode(x_test), eps=1e-5)
     export_encoder(m, f"{room.name}/encoder.onnx")
-    codes = ReferenceEvaluator(f"{room.name}/encoder.onnx").run(None, {"images": x_test[:7].numpy()})
+    codes = ReferenceEvaluator(f"{room.name}/encoder.onnx").run(
+        None, {"images": x_test[:7].numpy()}
+    )
     test_close(codes[0], m.encode(x_test[:7]).numpy(), eps=1e-5)
 graph(x_test[:2]).shape
 
@@ -345,23 +349,33 @@ def to_diffusers(model: Autoencoder, folder: str | os.PathLike, timesteps: int =
 with torch.no_grad():
     for p in sami.net.parameters(): p += 0.05 * torch.randn(p.shape, generator=rng(0))
     to_diffusers(sami, f"{room.name}/ours", 100)
-    with expect_fail(ValueError, contains="trust_remote_code"): DDPMPipeline.from_pretrained(f"{room.name}/ours")
+    with expect_fail(ValueError, contains="trust_remote_code"):
+        DDPMPipeline.from_pretrained(f"{room.name}/ours")
     pipeline = DDPMPipeline.from_pretrained(f"{room.name}/ours", trust_remote_code=True)
-    again, D, t = from_diffusers(pipeline), sami.base(), torch.tensor([0.01, 0.2, 0.5, 0.99]).double()
+    again, D, t = (
+        from_diffusers(pipeline),
+        sami.base(),
+        torch.tensor([0.01, 0.2, 0.5, 0.99]).double(),
+    )
     x_t = D.path.mix(x[:4], torch.randn(x[:4].shape, generator=rng(1)), t)
     test_close(again(x_t, t), D(x_t, t), eps=2e-4)
 pipeline.set_progress_bar_config(disable=True)
-drawn = pipeline(batch_size=2, num_inference_steps=10, output_type="np", generator=rng(0)).images
+drawn = pipeline(batch_size=2, num_inference_steps=10, output_type="np",
+                 generator=rng(0)).images
 test_eq(drawn.shape, (2, 8, 8, 1))
 
-small = {"sample_size": 8, "in_channels": 1, "out_channels": 1, "layers_per_block": 1, "norm_num_groups": 4}
-kinds = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2, "block_out_channels": (8, 8)}
-theirs = SAMI((1, 8, 8), 4, denoiser=from_diffusers(UNet2DModel(**small, **kinds), DDPMScheduler(50)))
+small = {"sample_size": 8, "in_channels": 1, "out_channels": 1, "layers_per_block": 1,
+         "norm_num_groups": 4}
+kinds = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2,
+         "block_out_channels": (8, 8)}
+theirs = SAMI((1, 8, 8), 4,
+              denoiser=from_diffusers(UNet2DModel(**small, **kinds), DDPMScheduler(50)))
 fit(theirs, x, steps=10, progress=False)
 to_diffusers(theirs, f"{room.name}/theirs")
 again, D = from_diffusers(f"{room.name}/theirs"), theirs.base()  # no code is run
 with torch.no_grad(): test_close(again(x_t, t), D(x_t, t), eps=2e-4)
-with expect_fail(ValueError, contains="model: expected a SAMI"): to_diffusers(model, room.name)
+with expect_fail(ValueError, contains="model: expected a SAMI"):
+    to_diffusers(model, room.name)
 sorted(p.name for p in Path(room.name, "ours", "unet").iterdir())
 
 # %%
