@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test lab docs bench export clean
+.PHONY: help demo test lab docs look bench export clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -26,6 +26,10 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 docs: $(READY)  ## build the site into _docs (needs Quarto 1.10.18)
 	@command -v quarto >/dev/null || { echo "make docs needs Quarto 1.10.18: https://github.com/quarto-dev/quarto-cli/releases/tag/v1.10.18"; exit 1; }
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=docs nbdev-docs
+	$(BIN)/python docs/rendered.py _docs --offer
+
+look: $(READY)  ## draw the site without Quarto into _look, and measure it (needs Chromium)
+	$(BIN)/python docs/look.py --measure
 
 bench: $(READY)  ## time training steps; writes bench/speed/steps.json
 	$(BIN)/python -m bench.speed.steps
@@ -37,4 +41,4 @@ export: $(READY)  ## notebooks to package, cleaned; README and results from thei
 	$(BIN)/python docs/twins.py
 
 clean:  ## remove what can be made again, but not .venv and runs
-	rm -rf _proc _docs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf _proc _docs _look build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

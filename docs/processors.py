@@ -14,6 +14,8 @@ from nbdev.showdoc import BasicMarkdownRenderer
 
 SITE = "https://scoreae.github.io/scoreae/"
 WIDTH = 60  # a signature that is no longer stands on one line
+LONG = 16  # lines of a cell that is not folded, at most
+FOLD = ('code-fold: show\n#| code-summary: "Exported source"', 'code-fold: true\n#| code-summary: "Source"')
 
 
 def _body(source: str) -> list[ast.stmt]:
@@ -35,11 +37,15 @@ def is_error_test(source: str) -> bool:
 
 
 def quiet(cell) -> None:
-    "Imports and tests of errors leave the page, exported source is folded."
+    "Imports and tests of errors leave the page; exported source, the code of figures and long checks are folded."
     if cell.cell_type != "code": return
-    code = "\n".join(x for x in cell.source.splitlines() if not x.startswith("#|"))
+    lines = [x for x in cell.source.splitlines() if not x.startswith("#|")]
+    figure, code = "#| label: fig-" in cell.source, "\n".join(lines)
     if is_import(code) or is_error_test(code): del cell["source"]
-    else: cell.source = cell.source.replace("fold: show", "fold: true").replace('"Exported source"', '"Source"')
+    elif "code-fold: show" in cell.source: cell.source = cell.source.replace(*FOLD)
+    elif (figure or len(lines) > LONG) and "#| echo:" not in cell.source:
+        summary = "Code of the figure" if figure else "Code of the check"
+        cell.source = f'#| code-fold: true\n#| code-summary: "{summary}"\n{cell.source}'
 
 
 def depth(path: Path) -> str:

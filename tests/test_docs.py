@@ -10,6 +10,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
+import rendered  # noqa: E402
 import stage  # noqa: E402
 import written  # noqa: E402
 
@@ -73,3 +74,43 @@ def test_citations_are_used():
     keys = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "nbs" / "references.bib").read_text(), re.MULTILINE))
     text = "".join(p.read_text() for p in (ROOT / "nbs").rglob("*.ipynb"))
     assert keys - {k for k in keys if f"@{k}" in text} == set(), "references that no page cites"
+
+
+SOUND = """<html><body><nav class="navbar"></nav><h2 id="one">One</h2><a href="b/c.html#two">c</a><a href="#one">up</a>
+<a href="https://example.org/x">out</a><img src="p.png"><code>?@eq-code</code><math><mi>x</mi></math></body></html>"""
+BROKEN = {
+    "unresolved reference ?@eq-gone": "<p>By <strong>?@eq-gone</strong></p>",
+    "unknown citation nobody1900?": "<p>See <strong>nobody1900?</strong></p>",
+    "c.html leads nowhere": '<a href="c.html">c</a>',
+    "no such anchor": '<a href="b/c.html#three">c</a>',
+    "gone.png leads nowhere": '<img src="gone.png">',
+    "gone.css leads nowhere": '<link rel="stylesheet" href="gone.css">',
+    "__main__ in its text": "<p>x: __main__.Path</p>",
+    "raw mathematics": "<p>$$x$$</p>",
+}
+
+
+def rendered_site(folder, extra=""):
+    (folder / "b").mkdir(parents=True, exist_ok=True)
+    (folder / "p.png").write_bytes(b"")
+    (folder / "index.html").write_text(SOUND.replace("</body>", extra + "</body>"))
+    (folder / "b" / "c.html").write_text('<nav class="navbar"></nav><h2 id="two">Two</h2><a href="../index.html">up</a>')
+
+
+def test_a_sound_site_passes(tmp_path):
+    rendered_site(tmp_path)
+    assert rendered.faults(tmp_path, [Path("index.ipynb"), Path("b/03_c.ipynb")]) == []
+
+
+@pytest.mark.parametrize("complaint", BROKEN)
+def test_the_rendered_folder_is_asked(complaint, tmp_path):
+    "nbdev drops Quarto's warnings: each of these would be published."
+    rendered_site(tmp_path, BROKEN[complaint])
+    assert complaint in "\n".join(rendered.faults(tmp_path))
+
+
+def test_a_missing_page_or_menu_is_found(tmp_path):
+    rendered_site(tmp_path)
+    (tmp_path / "b" / "c.html").write_text('<h2 id="two">Two</h2>')
+    assert rendered.faults(tmp_path, [Path("b/04_d.ipynb")]) == ["b/c.html: no menu", "b/d.html: no such page"]
+    assert "no pages" in rendered.faults(tmp_path / "b" / "empty")[0]
