@@ -111,6 +111,7 @@ def draw(name: str, page: str, out: Path, side: str, probe: bool) -> str:
     fields = yaml.safe_load(front[1]) if front else {}
     command = [pypandoc.get_pandoc_path(), "-f", "markdown", "-t", "html5", "--mathml", "--citeproc", "--wrap=none"]
     command += ["--bibliography", str(NBS / "references.bib"), "--syntax-highlighting=none"]
+    command += ["--lua-filter", str(NBS / "assets" / "spacing.lua")]
     text = numbered(page[front.end():] if front else page)
     run = subprocess.run(command, input=text, cwd=(out / name).parent, capture_output=True, text=True)
     body = re.sub(r'<pre class="python">', '<div class="sourceCode"><pre class="python">', run.stdout)

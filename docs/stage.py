@@ -102,7 +102,8 @@ def pandoc(page: str, folder: Path) -> str:
     import pypandoc
 
     command = [pypandoc.get_pandoc_path(), "-f", "markdown", "-t", "html5", "--mathml", "--citeproc"]
-    command += ["--fail-if-warnings", "--bibliography", str(NBS / "references.bib"), "--metadata", "title=page"]
+    command += ["--lua-filter", str(NBS / "assets" / "spacing.lua"), "--fail-if-warnings"]
+    command += ["--bibliography", str(NBS / "references.bib"), "--metadata", "title=page"]
     run = subprocess.run(command, input=prepared(page), cwd=folder, capture_output=True, text=True)
     return run.stderr.strip() if run.returncode else ""
 

@@ -94,7 +94,8 @@ def rendered_site(folder, extra=""):
     (folder / "b").mkdir(parents=True, exist_ok=True)
     (folder / "p.png").write_bytes(b"")
     (folder / "index.html").write_text(SOUND.replace("</body>", extra + "</body>"))
-    (folder / "b" / "c.html").write_text('<nav class="navbar"></nav><h2 id="two">Two</h2><a href="../index.html">up</a>')
+    other = "<nav class=\"navbar\"></nav><h2 id=\"two\">Two</h2><a href=\"../index.html\">up</a>"
+    (folder / "b" / "c.html").write_text(other)
 
 
 def test_a_sound_site_passes(tmp_path):
@@ -114,3 +115,21 @@ def test_a_missing_page_or_menu_is_found(tmp_path):
     (tmp_path / "b" / "c.html").write_text('<h2 id="two">Two</h2>')
     assert rendered.faults(tmp_path, [Path("b/04_d.ipynb")]) == ["b/c.html: no menu", "b/d.html: no such page"]
     assert "no pages" in rendered.faults(tmp_path / "b" / "empty")[0]
+
+
+@pytest.mark.parametrize(("tex", "want"), [
+    (r"\nabla\log p", r"\nabla\,\log\, p"), (r"\tfrac12\log\gamma", r"\tfrac12\,\log\,\gamma"),
+    (r"=\log(1+x)", r"=\log(1+x)"), (r"\cdot\exp(x)\max_j", r"\cdot\exp(x)\,\max_j"),
+    (r"\|x-y\|^2", r"\lVert x-y\rVert ^2"), (r"\mathrm{KL}(q\,\|\,p)", r"\mathrm{KL}(q\,\|\,p)"),
+])  # fmt: skip
+def test_spacing_of_mathematics(tex, want):
+    "What MathML leaves out beside function names and bars; other formats keep their TeX as it is."
+    import pypandoc
+
+    def run(*to):
+        filtered = ["--lua-filter", ROOT / "nbs" / "assets" / "spacing.lua"]
+        line = [pypandoc.get_pandoc_path(), "-f", "markdown", *filtered, *to]
+        return subprocess.run(line, input=f"${tex}$", text=True, capture_output=True, check=True).stdout
+
+    assert want in run("-t", "html", "--katex")
+    assert tex in run("-t", "commonmark_x")

@@ -1,4 +1,5 @@
--- TeX sets a thin space beside the name of a function (log p, not logp); MathML does not. Add it, in HTML only.
+-- What TeX knows about spacing and MathML does not, in HTML only. TeX sets a thin space beside the name of a function:
+-- log p, not logp.
 local names = { "log", "exp", "sin", "cos", "tan", "cot", "det", "dim", "arg", "min", "max" }
 local relations = { le = 1, ge = 1, sim = 1, cdot = 1, to = 1, quad = 1, qquad = 1, propto = 1, approx = 1, ["in"] = 1,
                     Big = 1, big = 1, left = 1, times = 1, equiv = 1, mid = 1, pm = 1, mapsto = 1 }
@@ -30,9 +31,22 @@ local function spaced(text)
   return text
 end
 
+-- Of a norm's two bars MathML has to know which opens and which closes. Bars between thin spaces divide, as in KL(q || p).
+local function norms(text)
+  local done, rest, open = "", text, false
+  while true do
+    local first, last = rest:find("\\|", 1, true)
+    if not first then return done .. rest end
+    local divides = (done .. rest:sub(1, first - 1)):match("\\[,;]$") or rest:sub(last + 1):match("^\\[,;]")
+    local bar = divides and "\\|" or (open and "\\rVert " or "\\lVert ")
+    if not divides then open = not open end
+    done, rest = done .. rest:sub(1, first - 1) .. bar, rest:sub(last + 1)
+  end
+end
+
 function Math(math)
   if FORMAT:match("html") then
-    math.text = spaced(math.text)
+    math.text = norms(spaced(math.text))
     return math
   end
 end

@@ -20,8 +20,9 @@ def markdown_table(rows: Sequence[dict]) -> str:
     "Rows as a markdown table, the first column aligned left and the others right; missing entries are left empty."
     names = columns(rows)
     ruler = ["---" if i == 0 else "---:" for i in range(len(names))]
-    lines = [names, ruler] + [[str(row.get(k, "")) for k in names] for row in rows]
-    return "\n".join("| " + " | ".join(str(v) for v in line) + " |" for line in lines)
+    cell = lambda v: str(v).replace("|", "\\|")  # a bar would end the cell
+    lines = [map(cell, names), ruler] + [[cell(row.get(k, "")) for k in names] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 # %% ../../nbs/core/91_pages.ipynb #cf64b2bc
 class Table:
@@ -34,7 +35,7 @@ class Table:
         if isinstance(rows, dict):
             rows = [{name: k} | (v if isinstance(v, dict) else {value: v}) for k, v in rows.items()]
         show = lambda v: f"{v:.{digits}g}" if isinstance(v, float) else v
-        many = lambda v: ", ".join(str(show(w)) for w in v) if isinstance(v, list | tuple) else show(v)
+        many = lambda v: ", ".join(str(show(w)) for w in v) if type(v) in (list, tuple) else show(v)
         self.rows = [{k: many(v) for k, v in row.items()} for row in rows]
 
     def __repr__(self) -> str: return markdown_table(self.rows)
