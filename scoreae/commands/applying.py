@@ -21,9 +21,9 @@ from torch import Tensor
 
 from .making import describe, final_report, read_images, split, train, write_images
 from ..core.checks import require, require_int
+from ..core.pages import markdown_table
 from ..images.files import staged, to_float
 from ..measures.evaluation import evaluate as table_row
-from ..core.pages import markdown_table
 from ..measures.evaluation import to_json
 from ..models.contract import Autoencoder, write_atomic
 from ..models.zoo import load

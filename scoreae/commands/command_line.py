@@ -29,9 +29,9 @@ from .applying import COMMANDS, WORDS
 from .contest import Contest, compete, step_seconds, summary
 from .making import SETTINGS, train
 from ..core.checks import require_int, require_number
+from ..core.pages import markdown_table
 from ..images import sets as data
 from ..measures.distributions import fit_classifier
-from ..core.pages import markdown_table
 from ..measures.evaluation import evaluate, to_json
 from ..models.contract import Autoencoder, write_atomic
 from ..models.zoo import make

@@ -6,7 +6,7 @@ Docs: https://scoreae.github.io/scoreae/use/pictures.html.md"""
 
 # %% auto #0
 __all__ = ['STYLE', 'Plot', 'picture', 'plot_rows', 'traverse', 'plot_axes', 'plot_losses', 'html_table', 'html_figure',
-           'write_report']
+           'html_content', 'write_report']
 
 # %% ../../nbs/use/44_pictures.ipynb #d23bbee1
 import base64
@@ -83,7 +83,7 @@ def traverse(model: Autoencoder, x: Tensor, axes: int = 3, n: int = 7, span: flo
 
 # %% ../../nbs/use/44_pictures.ipynb #60555678
 def plot_axes(found: Axes, top: int = 8, title: str = "Nats per axis and noise level") -> Plot:
-    "The `top` axes of a ranking by `semantics.axes`, as areas over log gamma, and the cross term."
+    "The `top` axes of a ranking by `guidance.axes`, as areas over log gamma, and the cross term."
     n, step = require_int(top, "top"), float(found.u[1] - found.u[0])
     styles = [(colour, line) for line in ("-", "--", ":") for colour in range(7)]
     with matplotlib.style.context("scoreae.paper"):
@@ -138,12 +138,20 @@ def html_figure(fig: Plot, alt: str) -> str:
     return f'<img alt="{html.escape(alt)}" width="{width}" src="data:image/png;base64,{pixels}">'
 
 
+def html_content(content, alt: str) -> str:
+    "What a section of a report shows: a figure, something that shows itself as HTML or several of it, or rows."
+    if isinstance(content, Plot): return html_figure(content, alt)
+    several = content if isinstance(content, Sequence) else [content]
+    shows = several and all(hasattr(c, "_repr_html_") for c in several)
+    return "".join(c._repr_html_() for c in several) if shows else html_table(several)
+
+
 def write_report(file: str | os.PathLike, title: str, intro: str,
-                 sections: Sequence[tuple[str, str, Plot | Sequence[dict]]], note: str = "") -> None:
-    "Write a self-contained HTML page: sections of (heading, text, figure or table rows)."
+                 sections: Sequence[tuple], note: str = "") -> None:
+    "Write a self-contained HTML page: sections of (heading, text, figure, rows of a table, or `Strip`s)."
     parts = [f"<h1>{html.escape(title)}</h1><p>{html.escape(intro)}</p>"]
     for heading, text, content in sections:
-        body = html_figure(content, heading) if isinstance(content, Plot) else html_table(content)
+        body = html_content(content, heading)
         parts.append(f"<h2>{html.escape(heading)}</h2><p>{html.escape(text)}</p>{body}")
     meta = "<meta charset=utf-8><meta name=viewport content='width=device-width'>"
     head = f"<!doctype html><html lang=en>{meta}<title>{html.escape(title)}</title><style>{STYLE}</style>"
