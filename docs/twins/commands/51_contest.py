@@ -47,6 +47,8 @@ from dataclasses import replace
 
 from fastcore.test import expect_fail, test_close, test_eq
 
+from scoreae.core.pages import Table
+
 # %% [markdown]
 # ## The rules as data
 
@@ -114,9 +116,11 @@ def images_of(contest: Contest, root: str | os.PathLike | None = None,
 # %%
 x = data.digits("test")[:4]
 small = shrink(x, 4, 17)
-test_close(small, x.reshape(4, 1, 4, 2, 4, 2).mean((3, 5)),
-           eps=1 / 16 + 1e-6)  # an average, but for the rounding
+exact = x.reshape(4, 1, 4, 2, 4, 2).mean((3, 5))
+test_close(small, exact, eps=1 / 16 + 1e-6)  # an average, but for the rounding
 test_eq(((small + 1) * 8).remainder(1).abs().max().item(), 0.0)
+
+# %%
 with expect_fail(ValueError, contains="size: expected at most the images' 8 pixels"):
     shrink(x, 9)
 with expect_fail(ValueError, contains="data: expected one of"): Contest(data="imagenet")
@@ -244,13 +248,13 @@ def summary(rows: Sequence[dict], z_dim: int, columns: Sequence[str] = COLUMNS) 
 # %%
 contest = Contest("digits", 8, 400, 100, 100, z_dims=(4,), seeds=2, steps=20,
                   batch_size=16, width=8)
+names = "PCA", "AE", "DBAE"
+timeless = lambda rows: [{k: row[k] for k in row if k != "ms/step"} for row in rows]
 with tempfile.TemporaryDirectory() as folder:
-    result = compete(contest, folder, ("PCA", "AE", "DBAE"), progress=False)
+    result = compete(contest, folder, names, progress=False)
     written = {p: p.stat().st_mtime_ns for p in Path(folder).glob("*seed*")}
-    timed = lambda rows: [{k: v for k, v in row.items() if k != "ms/step"}
-                          for row in rows]
-    again = compete(contest, folder, ("PCA", "AE", "DBAE"), progress=False)
-    test_eq(timed(again["rows"]), timed(result["rows"]))
+    again = compete(contest, folder, names, progress=False)
+    test_eq(timeless(again["rows"]), timeless(result["rows"]))
     test_eq({p: p.stat().st_mtime_ns for p in written}, written)
 lines = summary(result["rows"], 4)
 test_eq([line["model"] for line in lines], ["PCA", "AE", "DBAE"])
@@ -258,16 +262,23 @@ pca = [row["MSE point"][0] for row in result["rows"] if row["model"] == "PCA"]
 test_close(lines[0]["MSE point"].mean, sum(pca) / 2, eps=1e-12)
 test_eq(pca[0], pca[1])  # PCA has no seed
 assert 0 == lines[0]["ms/step"] < lines[1]["ms/step"]
+Table({line["model"]: str(line["MSE point"]) for line in lines}, "model",
+      "MSE point, mean ± deviation over two seeds")
+
+# %%
 with expect_fail(ValueError, contains="names: expected one of"):
     compete(contest, ".", ("GAN",))
-with tempfile.TemporaryDirectory() as folder:  # a diffusion of codes never has a larger rate than the Gaussian
-    learned = compete(replace(contest, seeds=1, prior_steps=30), folder, ("AE",),
-                      progress=False)["rows"][0]
-test_eq([learned["MSE point"]],
-        [r["MSE point"] for r in result["rows"]
-         if (r["model"], r["seed"]) == ("AE", 0)])
+
+# %% [markdown]
+# With a diffusion of codes as prior, the trainings and the reconstructions are the same.
+
+# %%
+short = replace(contest, seeds=1, prior_steps=30)
+with tempfile.TemporaryDirectory() as folder:
+    learned = compete(short, folder, ("AE",), progress=False)["rows"][0]
+same = [r for r in result["rows"] if (r["model"], r["seed"]) == ("AE", 0)]
+test_eq([learned["MSE point"]], [r["MSE point"] for r in same])
 assert "rate (nats)" in learned
-{line["model"]: str(line["MSE point"]) for line in lines}
 
 # %% [markdown]
 # ## What can go wrong

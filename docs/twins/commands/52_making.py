@@ -120,30 +120,28 @@ def write_images(x: Tensor, out: str | Path, names: Sequence[str] | None = None)
 # %%
 room = tempfile.TemporaryDirectory()
 here = Path(room.name)
-(here / "photos").mkdir()
+photos = here / "photos"
+photos.mkdir()
 source = to_uint8(data.patches("val", size=48, limit=40))
 for i, image in enumerate(source):
     a = image.permute(1, 2, 0).numpy()
     a = a[:, :40] if i % 2 else a
-    Image.fromarray(a if i
-                    else a[..., 0]).save(here / "photos"
-                                         / (f"{i}.png" if i % 3 else f"{i}.jpg"))
-(here / "photos" / "notes.txt").write_text("not an image")
-size = choose_size(here / "photos")
-with contextlib.redirect_stdout(io.StringIO()) as said:
-    x = read_images(here / "photos", size)
-assert (
-    said.getvalue()
-    == f"skipped 1 files that are no images, the first: {here / 'photos' / 'notes.txt'}\n"
-)
+    kind = "png" if i % 3 else "jpg"
+    Image.fromarray(a if i else a[..., 0]).save(photos / f"{i}.{kind}")
+(photos / "notes.txt").write_text("not an image")
+size = choose_size(photos)
+with contextlib.redirect_stdout(io.StringIO()) as said: x = read_images(photos, size)
+wanted = f"skipped 1 files that are no images, the first: {photos / 'notes.txt'}\n"
+test_eq(said.getvalue(), wanted)
 test_eq((size, tuple(x.shape), x.dtype), ((32, 32), (40, 3, 32, 32), torch.uint8))
-part = split(x)
-test_eq([len(p) for p in part], [36, 4])
-files = write_images(to_float(part[1]), here / "held")
-test_eq(torch.equal(read_images(here / "held", size), part[1]), True)
-write_images(to_float(part[1]), here / "held.npy")
-test_eq((torch.equal(read_images(here / "held.npy", size), part[1]), len(files)),
-        (True, 4))
+x, held_out = split(x)
+test_eq((len(x), len(held_out)), (36, 4))
+test_eq(len(write_images(to_float(held_out), here / "held")), 4)
+write_images(to_float(held_out), here / "held.npy")
+for name in ("held", "held.npy"):
+    test_eq(torch.equal(read_images(here / name, size), held_out), True)
+
+# %%
 with expect_fail(ValueError, contains="images: expected a file or folder that exists"):
     choose_size(here / "gone")
 
@@ -195,8 +193,10 @@ def choose_width(name: str, x: Tensor, z_dim: int, seconds: float, batch_size: i
 
 # %%
 test_eq((_model_name("sami"), _model_name("PCA")), ("SAMI", "PCA"))
-test_eq(choose_width("AE", source[:, :, :8, :8], 4, seconds=1e-6, batch_size=4,
-                     widths=(16, 8)), 8)
+how = {"seconds": 1e-6, "batch_size": 4, "widths": (16, 8)}
+test_eq(choose_width("AE", source[:, :, :8, :8], 4, **how), 8)
+
+# %%
 with expect_fail(ValueError, contains="model: expected one of 'pca', 'ae'"):
     _model_name("gan")
 
@@ -305,16 +305,16 @@ SETTINGS = {
 out, kw = here / "run", {"model": "ae", "z_dim": 4, "steps": 12, "width": 8, "size": 16,
                          "batch_size": 12}
 with contextlib.redirect_stdout(io.StringIO()) as said:
-    train(here / "photos", out, progress=False, **kw)
-    with expect_fail(ValueError, contains="width: 8 -> 16"):
-        train(out=out, resume=True, width=16)
+    train(photos, out, progress=False, **kw)
     test_eq(train(out=out, resume=True, report=False, progress=False).steps, 12)
-assert (
-    "skipped 1 files" in said.getvalue()
-    and "40 images of 3 channels and 16×16 pixels" in said.getvalue()
-)
+assert "skipped 1 files" in said.getvalue()
+assert "40 images of 3 channels and 16×16 pixels" in said.getvalue()
 test_eq(load(out).trained["steps"], 12)
-sorted(p.name.split("-")[0] for p in out.iterdir())
+", ".join(sorted(p.name.split("-")[0] for p in out.iterdir()))
+
+# %%
+with expect_fail(ValueError, contains="width: 8 -> 16"):
+    train(out=out, resume=True, width=16)
 
 # %%
 #| hide

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from scoreae.commands.making import describe, final_report, read_images, split, train, write_images
 from scoreae.core.checks import require, require_int
+from scoreae.core.pages import markdown_table
 from scoreae.images.files import staged, to_float
 from scoreae.measures.evaluation import evaluate as table_row
-from scoreae.core.pages import markdown_table
 from scoreae.measures.evaluation import to_json
 from scoreae.models.contract import Autoencoder, write_atomic
 from scoreae.models.zoo import load
@@ -43,6 +43,7 @@ import tempfile
 from fastcore.test import expect_fail, test_close, test_eq
 
 from scoreae import data
+from scoreae.core.pages import Table
 
 # %% [markdown]
 # A small run to use: PCA on patches of two photographs. (Any model of the zoo would do; this one is trained at once.)
@@ -54,9 +55,8 @@ run, photos = here / "run", here / "photos"
 patches = data.patches(size=8, limit=120)
 write_images(patches, photos)
 quiet = lambda: contextlib.redirect_stdout(io.StringIO())
-with quiet():
-    train(photos, run, model="pca", z_dim=12, steps=1, width=8, progress=False,
-          report=False)
+how = {"model": "pca", "z_dim": 12, "steps": 1, "width": 8, "progress": False}
+with quiet(): train(photos, run, report=False, **how)
 
 
 # %% [markdown]
@@ -111,18 +111,19 @@ def interpolate(model: str, first: str, second: str, out: str = "line", n: int =
 
 
 # %%
+ends = photos / "00001.png", photos / "00002.png"
 with quiet() as said:
     z = encode(run, photos, here / "codes.npy")
     y = reconstruct(run, photos, here / "again", steps=2)
     sample(run, here / "drawn.npy", n=3, steps=2)
-    line = interpolate(run, photos / "00001.png", photos / "00002.png", here / "line",
-                       n=5, steps=2)
-test_eq((np.load(here / "codes.npy").shape, np.load(here / "drawn.npy").shape),
-        ((120, 12), (3, 3, 8, 8)))
+    line = interpolate(run, *ends, here / "line", n=5, steps=2)
+test_eq(np.load(here / "codes.npy").shape, (120, 12))
+test_eq(np.load(here / "drawn.npy").shape, (3, 3, 8, 8))
 test_close(line[[0, -1]], y[1:3], eps=1e-5)  # a line begins and ends at reconstructions
-test_close(data.load(here / "again"), y,
-           eps=1 / 255 + 1e-6)  # PNG files keep 256 levels
-said.getvalue().replace(f"{here}/", "").splitlines()
+test_close(data.load(here / "again"), y, eps=1 / 255 + 1e-6)  # PNG has 256 levels
+commands = "encode", "reconstruct", "sample", "interpolate"
+lines = said.getvalue().replace(f"{here}/", "").splitlines()
+Table(dict(zip(commands, lines, strict=True)), "command", "what it says")
 
 
 # %% [markdown]
@@ -164,23 +165,25 @@ def read_labels(file: str | Path, column: str | None = None) -> tuple[list[str] 
 
 
 # %%
-(here / "faces.csv").write_text(
-    "file,smile,age\na.png,no,31\nb.png,yes,4.5\nc.png,no,60\n"
-)
-names, smile = read_labels(here / "faces.csv")
+faces = here / "faces.csv"
+faces.write_text("file,smile,age\na.png,no,31\nb.png,yes,4.5\nc.png,no,60\n")
+names, smile = read_labels(faces)
 test_eq((names, smile.tolist()), (["a.png", "b.png", "c.png"], [False, True, False]))
-test_eq(read_labels(here / "faces.csv", "age")[1].tolist(), [31, 4.5, 60])
+test_eq(read_labels(faces, "age")[1].tolist(), [31, 4.5, 60])
 np.save(here / "signs.npy", np.array([-1, 1, 1]))
-test_eq((read_labels(here / "signs.npy")[0],
-         read_labels(here / "signs.npy")[1].tolist()), (None, [False, True, True]))
+names, signs = read_labels(here / "signs.npy")
+test_eq((names, signs.tolist()), (None, [False, True, True]))
+
+# %%
+#| include: false
 (here / "words.csv").write_text("file,kind\na.png,cat\nb.png,dog\nc.png,cow\n")
-for name, call in {
-    "labels: expected a .csv or .npy file": lambda: read_labels(here / "codes.txt"),
-    "labels: expected numbers, or two different words": lambda: read_labels(here / "words.csv"),
-    "column: expected one of ['smile', 'age']": lambda: read_labels(here / "faces.csv", "hair"),
-    "labels: expected one number": lambda: read_labels(here / "codes.npy"),
-}.items():
-    with expect_fail(ValueError, contains=name): call()
+for name, file, *column in (
+    ("labels: expected a .csv or .npy file", "codes.txt"),
+    ("labels: expected numbers, or two different words", "words.csv"),
+    ("column: expected one of ['smile', 'age']", "faces.csv", "hair"),
+    ("labels: expected one number", "codes.npy"),
+):
+    with expect_fail(ValueError, contains=name): read_labels(here / file, *column)
 
 
 # %%
@@ -221,36 +224,35 @@ def edit(model: str, images: str, out: str = "edited", labels: str | None = None
 
 # %%
 red = lambda pictures: (pictures[..., 0, :, :] - pictures[..., 2, :, :]).mean((-2, -1))
-table = [("file", "red"),
-         *((f"{i:05d}.png", f"{float(v):.6f}") for i, v in enumerate(red(patches)))]
-(here / "red.csv").write_text("\n".join(",".join(row) for row in table))
+rows = [f"{i:05d}.png,{float(v):.6f}" for i, v in enumerate(red(patches))]
+(here / "red.csv").write_text("\n".join(["file,red", *rows]))
 np.save(here / "red.npy", red(patches).numpy())
-some, how = here / "some", {"examples": photos, "steps": 2}
+some = here / "some"
 write_images(patches[:20], some)
+how = {"amounts": [-1.0, 0.0, 1.0], "examples": photos, "steps": 2}
 with quiet():
-    y = edit(run, some, here / "edited", labels=here / "red.csv",
-             amounts=[-1.0, 0.0, 1.0], **how)
-    same = edit(run, some, here / "edited.npy", labels=here / "red.npy",
-                amounts=[-1.0, 0.0, 1.0], **how)
+    y = edit(run, some, here / "edited", labels=here / "red.csv", **how)
+    same = edit(run, some, here / "edited.npy", labels=here / "red.npy", **how)
     along = edit(run, some, here / "axis.npy", axis=0, amounts=[-2.0, 2.0], steps=2)
 test_close(y, same, eps=1e-4)
-test_eq((np.load(here / "edited.npy").shape, along.shape),
-        ((3, 20, 3, 8, 8), (2, 20, 3, 8, 8)))
+test_eq(np.load(here / "edited.npy").shape, (3, 20, 3, 8, 8))
+test_eq(along.shape, (2, 20, 3, 8, 8))
 test_eq(sorted(p.name for p in (here / "edited").iterdir())[:3],
         ["00000_+0.png", "00000_+1.png", "00000_-1.png"])
-asked = float(_direction(load(run), photos, here / "red.csv", None,
-                         "center").weight.norm())
-got = red(y).mean(1)
-assert (
-    0.6 * asked < got[2] - got[1] < 1.05 * asked
-    and 0.6 * asked < got[1] - got[0] < 1.05 * asked
-)
+direction = _direction(load(run), photos, here / "red.csv", None, "center")
+asked, got = float(direction.weight.norm()), red(y).mean(1)
+assert 0.6 * asked < got[2] - got[1] < 1.05 * asked
+assert 0.6 * asked < got[1] - got[0] < 1.05 * asked
+steps = ("from -1 to 0", "from 0 to 1")
+Table({k: {"asked": asked, "got": float(v)}
+       for k, v in zip(steps, got.diff(), strict=True)}, "change of red minus blue")
+
+# %%
 with expect_fail(ValueError,
                  contains="labels: expected a file of labels, or else an axis"):
     edit(run, some)
 with expect_fail(ValueError, contains="labels: expected one value for each of the 20"):
     edit(run, some, labels=here / "red.npy")
-{"asked": round(asked, 3), "got": [round(float(v), 3) for v in got.diff()]}
 
 
 # %% [markdown]
@@ -350,18 +352,18 @@ with quiet() as said:
     row = evaluate(run, here / "row.json", steps=2)
     notebook = look(run, steps=2)
     found = info(run)
-test_eq(json.loads((here / "row.json").read_text())[0]["MSE point"],
-        to_json([row])[0]["MSE point"])
+written = json.loads((here / "row.json").read_text())[0]
+test_eq(written["MSE point"], to_json([row])[0]["MSE point"])
 test_eq((len(data.load(run / "explore.npy")), found["class"]), (12, "PCA"))
-assert (
-    "jupyter lab" in said.getvalue()
-    and "<h2>Numbers</h2>" in (run / "report.html").read_text()
-)
+assert "jupyter lab" in said.getvalue()
+assert "<h2>Numbers</h2>" in (run / "report.html").read_text()
 load(run).save(here / "alone")
-with expect_fail(ValueError, contains="folder: expected a run"): look(here / "alone")
 with quiet(): look(here / "alone", some)
 cells = json.loads(notebook.read_text())["cells"]
 [cell["source"].splitlines()[-1] for cell in cells[3:]]
+
+# %%
+with expect_fail(ValueError, contains="folder: expected a run"): look(here / "alone")
 
 # %% [markdown]
 # ## The list

@@ -32,9 +32,9 @@ from scoreae.commands.applying import COMMANDS, WORDS
 from scoreae.commands.contest import Contest, compete, step_seconds, summary
 from scoreae.commands.making import SETTINGS, train
 from scoreae.core.checks import require_int, require_number
+from scoreae.core.pages import markdown_table
 from scoreae.images import sets as data
 from scoreae.measures.distributions import fit_classifier
-from scoreae.core.pages import markdown_table
 from scoreae.measures.evaluation import evaluate, to_json
 from scoreae.models.contract import Autoencoder, write_atomic
 from scoreae.models.zoo import make
@@ -203,7 +203,7 @@ def demo(out: str = "runs/demo", minutes: float = 4.5, z_dim: int = 8, seed: int
 # %% [markdown]
 # ## The bench
 #
-# The contest of [The contest](51_contest.ipynb): each field of its rules is an option.
+# [The contest](51_contest.ipynb) as a command: each field of its rules is an option.
 
 # %%
 #| exports
@@ -325,9 +325,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__" and "__file__" in globals(): sys.exit(main())
 
-
 # %% [markdown]
 # What the command line says of itself, and to wrong input.
+
+# %%
+print(parser().format_help())
+
 
 # %%
 def complaint(*argv):
@@ -338,17 +341,17 @@ def complaint(*argv):
     return error.getvalue()
 
 
-wrong = complaint("demo", "--minutes", "-1")
-test_eq(
-    wrong, "scoreae: error: minutes: expected a finite number in (0, inf), got -1.0\n"
-)
 for argv in (["demo", "--out", "/dev/null/x"], ["demo", "--width", "wide"], ["train"],
              ["demo", "--steps", "0"]):
     message = complaint(*argv)
     assert message.startswith("scoreae: error: ") and message.count("\n") == 1
+wrong, known = complaint("demo", "--minutes", "-1"), "a finite number in (0, inf)"
+test_eq(wrong, f"scoreae: error: minutes: expected {known}, got -1.0\n")
+print(wrong)
+
+# %%
 with expect_fail(ValueError, contains="z_dim"):
     main(["demo", "--debug", "--z-dim", "0"])
-print(parser().format_help())
 
 # %% [markdown]
 # ## What can go wrong

@@ -34,8 +34,9 @@ def markdown_table(rows: Sequence[dict]) -> str:
     "Rows as a markdown table, the first column aligned left and the others right; missing entries are left empty."
     names = columns(rows)
     ruler = ["---" if i == 0 else "---:" for i in range(len(names))]
-    lines = [names, ruler] + [[str(row.get(k, "")) for k in names] for row in rows]
-    return "\n".join("| " + " | ".join(str(v) for v in line) + " |" for line in lines)
+    cell = lambda v: str(v).replace("|", "\\|")  # a bar would end the cell
+    lines = [map(cell, names), ruler] + [[cell(row.get(k, "")) for k in names] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 # %%
@@ -43,6 +44,7 @@ rows = [{"model": "PCA", "error": 0.0237},
         {"model": "DBAE", "error": 0.0089, "rate": 15}]
 test_eq(markdown_table(rows).splitlines()[1], "| --- | ---: | ---: |")
 test_eq(markdown_table(rows).splitlines()[2], "| PCA | 0.0237 |  |")
+test_eq(markdown_table([{"a|b": 1}]).splitlines()[0], r"| a\|b |")
 columns(rows)
 
 
@@ -61,7 +63,7 @@ class Table:
         if isinstance(rows, dict):
             rows = [{name: k} | (v if isinstance(v, dict) else {value: v}) for k, v in rows.items()]
         show = lambda v: f"{v:.{digits}g}" if isinstance(v, float) else v
-        many = lambda v: ", ".join(str(show(w)) for w in v) if isinstance(v, list | tuple) else show(v)
+        many = lambda v: ", ".join(str(show(w)) for w in v) if type(v) in (list, tuple) else show(v)
         self.rows = [{k: many(v) for k, v in row.items()} for row in rows]
 
     def __repr__(self) -> str: return markdown_table(self.rows)

@@ -15,7 +15,7 @@ import torch
 from fastcore.test import test_close
 from scipy.integrate import solve_ivp
 
-from scoreae.core.pages import paper
+from scoreae.core.pages import Table, paper
 from scoreae.foundations.bridges import doob, score_from_x0
 from scoreae.foundations.gaps import expected_bound, quadrature
 from scoreae.foundations.paths import VE, Pinned, VPLinear
@@ -39,7 +39,7 @@ bridge = Pinned(VPLinear(0.1, 2.0))
 #
 # **For every linear SDE it is a weighted error of an estimate of $x_0$:** with
 #
-# $$x^\theta_0=\frac1{b_t}x_t-\frac{a_t}{b_t}x_T+\frac{c_t^2}{b_t}s_\theta,\qquad\mathcal L=\tfrac12\int_0^T\omega(t)\,\mathbb E\|x_0^\theta-x_0\|^2dt,\qquad\omega=\frac{g^2b^2}{c^4}=-\frac{d\,\mathrm{SNR}_t}{dt}.$$ {#eq-thm-four}
+# $$\begin{aligned}x^\theta_0&=\frac1{b_t}x_t-\frac{a_t}{b_t}x_T+\frac{c_t^2}{b_t}s_\theta,\\\mathcal L&=\tfrac12\int_0^T\omega(t)\,\mathbb E\|x_0^\theta-x_0\|^2dt,\qquad\omega=\frac{g^2b^2}{c^4}=-\frac{d\,\mathrm{SNR}_t}{dt}.\end{aligned}$$ {#eq-thm-four}
 #
 # *Proof.* The score of $\mathcal N(a\,x_T+b\,x_0,c^2I)$ is $(a\,x_T+b\,x_0-x_t)/c^2$. The first equation says that $s_\theta=(a\,x_T+b\,x_0^\theta-x_t)/c^2$. Subtract: $s_\theta-\nabla\log q=\tfrac b{c^2}(x_0^\theta-x_0)$. The last equality is in [Bridges](../foundations/05_bridges.ipynb). ∎
 #
@@ -53,10 +53,10 @@ for path in (bridge, Pinned(VE(80.0))):
         a, b, c = path.coefs(t)
         estimate = x_t / b - a / b * xT + c**2 / b * s_theta
         true = score_from_x0(path.base, x_t, t, x0) + doob(path, x_t, t, xT)
-        B = path.base.B(t) if path.vp else None
-        omega = (
-            path.g2(t) * torch.exp(-B) / torch.expm1(-B) ** 2 if path.vp else 2 / t**3
-        )
+        omega = 2 / t**3
+        if path.vp:
+            B = path.base.B(t)
+            omega = path.g2(t) * torch.exp(-B) / torch.expm1(-B) ** 2
         left = path.g2(t) * (s_theta - true).square().sum(1)
         right = omega * (estimate - x0).square().sum(1)
         worst = max(worst, (left / right - 1).abs().max().item())
@@ -81,15 +81,16 @@ f"worst relative difference {worst:.1e}"
 
 # %%
 def line_world(k, v, s2=0.25):
-    "Scalar data of variance s2 and x_T = z = k x_0 + noise, such that x_0 has variance v given x_T."
-    world = GaussianWorld(f64(0.0), f64(s2)[:, None], f64(k)[:, None], f64(0.0),
-                          f64(k**2 * s2 * v / (s2 - v))[:, None])
+    "Scalar data of variance s2, and x_T = z = k x_0 + noise that leaves variance v."
+    psi = k**2 * s2 * v / (s2 - v)
+    A, s2, psi = (f64(value)[:, None] for value in (k, s2, psi))
+    world = GaussianWorld(f64(0.0), s2, A, f64(0.0), psi)
     test_close(world.x_given_z.covs.item(), v, eps=1e-12)
     return world
 
 
 def loss_of(world, factor, t, against=None):
-    "L_eps for the exact estimate times `factor`; with `against`, J: the distance to the exact estimate."
+    "L_eps of the exact estimate times `factor`, or J: its distance to the exact one."
     def error(w, t):
         x0, eps, z = world.draw(w)
         exact = world.denoiser(bridge, z, z)
@@ -98,27 +99,26 @@ def loss_of(world, factor, t, against=None):
         x_t = bridge.mix(x0, eps, t, z)
         return bridge.gamma(t).sqrt() * (factor - 1) * exact(x_t, t)
 
-    integrand = lambda u: (
-        expected_sqnorm(lambda w: error(w, bridge.t_of_gamma(u.exp())), 3) / 2
-    )
+    at = lambda t: expected_sqnorm(lambda w: error(w, t), 3) / 2
+    integrand = lambda u: at(bridge.t_of_gamma(u.exp()))
     return quadrature(integrand, -20.0, math.log(bridge.gamma(t)), n=120).item()
 
 
-world, rows = line_world(0.8, 0.1), {}
+# %%
+world, rows = line_world(0.8, 0.1), []
 for t in (1e-2, 1e-4):
     information = math.log1p(0.1 * bridge.gamma(t)) / 2
-    limit = (
-        math.log(0.1 * bridge.base.gamma(t)) / 2
-    )  # H(x_0|x_T) + 1/2 log(SNR / 2 pi e), with H = 1/2 log(2 pi e v)
+    # H(x_0|x_T) + 1/2 log(SNR / 2 pi e), with H = 1/2 log(2 pi e v)
+    limit = math.log(0.1 * bridge.base.gamma(t)) / 2
     for factor in (1.0, 0.97):
         L, J = loss_of(world, factor, t), loss_of(world, factor, t, against="exact")
         test_close(L - J, information, eps=1e-5)
-        rows[f"t = {t:g}, estimate times {factor}"] = (
-            f"L {L:.5f}, J {J:.5f}, L - J {L - J:.5f}, limit {limit:.5f}"
-        )
+        values = {"L (nats)": L, "J (nats)": J, "L − J": L - J, "limit": limit}
+        rows.append({"cut at t": t, "estimate times": factor}
+                    | {k: f"{v:.5f}" for k, v in values.items()})
 test_close([math.log1p(0.1 * bridge.gamma(t)) / 2 for t in (1e-2, 1e-4)],
            [2.259856, 4.604715], eps=1e-5)
-rows
+Table(rows)
 
 # %% [markdown]
 # ## The scale of the endpoint does not matter
@@ -130,7 +130,7 @@ found = {k: loss_of(line_world(k, 0.09), 1.0, 1e-3) for k in (0.1, 0.8, 5.0)}
 test_close(list(found.values()), [math.log1p(0.09 * bridge.gamma(1e-3)) / 2] * 3,
            eps=1e-5)
 test_close(list(found.values()), [3.39673] * 3, eps=2e-5)
-{f"x_T of scale {k}": f"{v:.5f} nats" for k, v in found.items()}
+Table(found, name="scale of the endpoint", value="loss (nats)", digits=6)
 
 # %% [markdown]
 # ## Theorem 2: information in the code
@@ -147,36 +147,38 @@ test_close(list(found.values()), [3.39673] * 3, eps=2e-5)
 
 # %%
 R = torch.linalg.qr(noise(4, 4))[0]
-Sigma, A, W = R @ torch.diag(f64(3.0, 1.0, 0.3,
-                                 0.1)) @ R.T, noise(2, 4) / 2, noise(2, 4)
+Sigma = R @ torch.diag(f64(3.0, 1.0, 0.3, 0.1)) @ R.T
+A, W = noise(2, 4) / 2, noise(2, 4)
 entropy = torch.logdet(2 * math.pi * math.e * Sigma).item() / 2
 
 
 def theorem_two(psi, high, factor=1.0, axes=2):
-    "I(x_0; z), and the theorem's lower bound on it, with `axes` of the code left by the decoder."
-    world = GaussianWorld(torch.zeros(4), Sigma, A, torch.zeros(2), psi * torch.eye(2))
-    left = GaussianWorld(torch.zeros(4), Sigma, A[:axes], torch.zeros(axes),
-                         psi * torch.eye(axes))  # what x_T knows
+    "I(x_0; z) and its bound, cut at log SNR `high`; the decoder leaves `axes`."
+    of_code = lambda k: GaussianWorld(torch.zeros(4), Sigma, A[:k], torch.zeros(k),
+                                      psi * torch.eye(k))
+    world, left = of_code(2), of_code(axes)  # what x_T knows is left
     estimate = lambda z, xT: lambda x, t: factor * left.denoiser(bridge, z, xT)(x, t)
     costs = expected_bound(left, estimate, bridge, math.exp(-18), math.exp(high),
                            "model", lambda z: z @ W[:axes])
     loss = costs["denoising"] + costs["start"]
-    information = (torch.logdet(world.Q)
-                   - torch.logdet(world.Psi)).item() / 2 if psi else math.inf
-    return information, entropy - loss + 2 * (high - math.log(2 * math.pi * math.e))
+    known = (torch.logdet(world.Q) - torch.logdet(world.Psi)).item() / 2
+    bound = entropy - loss + 2 * (high - math.log(2 * math.pi * math.e))
+    return known if psi else math.inf, bound
 
 
-cases = {"exact, one-to-one": (0.2, 16.0), "decoder drops an axis": (0.2, 16.0, 1.0, 1)}
-cases["wrong network"] = (0.2, 6.0, 0.9)
+# %%
+cases = {"exact, one-to-one": (0.2, 16.0), "decoder drops an axis": (0.2, 16.0, 1.0, 1),
+         "wrong network": (0.2, 6.0, 0.9)}  # fmt: skip
+cases |= {f"deterministic, cut at log SNR {c:g}": (0.0, c) for c in (12.0, 14.0)}
 table = {name: theorem_two(*case) for name, case in cases.items()}
 test_close(*table["exact, one-to-one"], eps=1e-5)
 for name in ("decoder drops an axis", "wrong network"):
     assert table[name][1] < table[name][0] - 0.3
-cuts = [theorem_two(0.0, high)[1] for high in (12.0, 14.0)]
-test_close(cuts[1] - cuts[0], 2 * 2 / 2,
-           eps=1e-2)  # k/2 per unit, here k = 2, two units
-{k: f"I = {i:.3f} >= {b:.3f}"
- for k, (i, b) in table.items()}, [f"deterministic: inf >= {v:.2f}" for v in cuts]
+cuts = [table[f"deterministic, cut at log SNR {c}"][1] for c in (12, 14)]
+# k/2 per unit, here k = 2, two units
+test_close(cuts[1] - cuts[0], 2 * 2 / 2, eps=1e-2)
+Table({k: {"information (nats)": f"{i:.3f}", "its lower bound (nats)": f"{b:.3f}"}
+       for k, (i, b) in table.items()}, name="case")
 
 # %% [markdown]
 # ## Theorem 3: divergence from the data
@@ -191,7 +193,7 @@ test_close(cuts[1] - cuts[0], 2 * 2 / 2,
 #
 # **Caveats.** For a deterministic encoder $\mathcal R=\infty$. And **the deterministic walk is not covered.** Started at $x_T$ without noise it gives one image per code: a law on a $k$-dimensional surface, at infinite divergence from any density. It is not only that. *Give the flow the right first noise*, so that an exact score would give the exact law, and let the score be wrong by $\delta\,(x-M_tx_T)/\sqrt{V_t}$, with the mean $M_tx_T$ and variance $V_t$ of $x_t$ given $x_T$. The expected squared error is $\delta^2$ everywhere, so $J=\tfrac12\delta^2\int g^2dt=\tfrac12\delta^2B_T$. Both walks stay Gaussian with the right mean. Let $\varrho$ be the variance over the exact one. The flow's slope is wrong by $-\tfrac12g^2\delta/\sqrt V$, the stochastic walk's by $-g^2\delta/\sqrt V$, and the latter forgets: its fresh noise pulls $\varrho$ back to one,
 #
-# $$\text{flow:}\ \ \frac{d\varrho}{dt}=-\frac{g^2\delta}{\sqrt V}\varrho,\qquad\text{stochastic:}\ \ \frac{d\varrho}{dt}=-\frac{2g^2\delta}{\sqrt V}\varrho+\frac{g^2}{V}(\varrho-1),\qquad\varrho_T=1.$$ {#eq-thm-ratio}
+# $$\begin{aligned}\text{flow:}\quad\frac{d\varrho}{dt}&=-\frac{g^2\delta}{\sqrt V}\varrho,\\\text{stochastic:}\quad\frac{d\varrho}{dt}&=-\frac{2g^2\delta}{\sqrt V}\varrho+\frac{g^2}{V}(\varrho-1),\qquad\varrho_T=1.\end{aligned}$$ {#eq-thm-ratio}
 #
 # (For the second: the reverse SDE with slope $A$ has $\tfrac{dV}{dt}=2AV-g^2$; subtract the exact one and divide by $V$.) The divergence at the end is $\tfrac12(1/\varrho_0-1+\log\varrho_0)$.
 
@@ -211,17 +213,17 @@ def divergence(log_ratio): return (math.exp(-log_ratio) - 1 + log_ratio) / 2
 
 
 def walks(delta):
-    "J, and the divergence of the data from the stochastic walk and from the flow, given x_T."
+    "J, and the divergences from the stochastic walk and from the flow, given x_T."
     rate = lambda t: g2(t) * delta / math.sqrt(V(t))
-    flow = quadrature(lambda p: 2 * p * rate(T - p.item() ** 2), 0.0,
-                      1.0)  # t = T - p^2: smooth at T
+    # t = T - p^2: smooth at T
+    flow = quadrature(lambda p: 2 * p * rate(T - p.item() ** 2), 0.0, 1.0).item()
 
     def slope(s, r):  # backwards in time, for the deviation of the ratio from one
         return [2 * rate(T - s) * (1 + r[0]) - g2(T - s) * r[0] / V(T - s)]
 
-    end = solve_ivp(slope, (1e-7, T), [0.0], method="Radau", rtol=1e-7,
-                    atol=1e-9).y[0, -1]
-    return delta**2 * half(T), divergence(math.log1p(end)), divergence(flow.item())
+    walk = solve_ivp(slope, (1e-7, T), [0.0], method="Radau", rtol=1e-7, atol=1e-9)
+    end = math.log1p(walk.y[0, -1])
+    return delta**2 * half(T), divergence(end), divergence(flow)
 
 
 _, b, c = bridge.coefs(0.3)
@@ -229,9 +231,13 @@ test_close(V(0.3), (b**2 * v + c**2).item(), eps=1e-12)
 known = {0.2: (0.0220, 0.0075, 0.0666), -0.2: (0.0220, 0.0056, 0.0971),
          1.0: (0.550, 0.379, 0.941)}
 for delta, want in known.items():  # from an independent implementation
-    J, stochastic, flow = walks(delta)
-    test_close([J, stochastic, flow], list(want), eps=2e-3)
-deltas = torch.linspace(-1, 1, 21, dtype=torch.float64).tolist()
+    test_close(walks(delta), want, eps=2e-3)
+
+# %%
+#| label: fig-walks
+#| fig-cap: 'Divergence of the data from both walks, given $x_T$, when the score has an expected squared error of $\delta^2$ at all times. Theorem 3 bounds the stochastic walk by $J$; the flow is above $J$ on either side of zero.'
+#| fig-alt: 'Line chart: nats against the error delta of the score, from -1 to 1. All three curves touch zero in the middle. The solid curve of J is a parabola that reaches 0.55 at both ends; the dashed curve of the stochastic walk lies below it everywhere, the dash-dotted curve of the flow lies above it and leaves the frame on the left.'
+deltas = torch.linspace(-1, 1, 41, dtype=torch.float64).tolist()
 J, stochastic, flow = zip(*(walks(d) for d in deltas), strict=True)
 assert all(s <= j + 1e-9 for s, j in zip(stochastic, J, strict=True))
 assert all(f > j for f, j, d in zip(flow, J, deltas, strict=True) if abs(d) > 1e-9)

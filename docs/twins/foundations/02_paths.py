@@ -31,7 +31,7 @@ import numpy as np
 from fastcore.test import expect_fail, test_close
 from sklearn.datasets import load_digits
 
-from scoreae.core.pages import paper
+from scoreae.core.pages import Table, paper
 
 # %%
 #| hide
@@ -219,12 +219,15 @@ class VE(Diffusion):
 # Three schedules, one picture: a schedule decides *when* each noise level is visited, and where the path ends.
 
 # %%
+#| label: fig-schedules
+#| fig-cap: 'The log-SNR falls along every diffusion. VP linear and VP cosine come to the same end by different routes; VE, whose clock is the noise level itself, drops at the start and then lingers at high noise.'
+#| fig-alt: 'Line chart of log-SNR against the fraction of time. Three falling curves: VP linear, solid, VP cosine, dashed, and VE, dash-dotted. VP cosine is the highest and plunges at the end; VE is the lowest for nine tenths of the time, steep at the start and then flat; VP linear falls evenly from 8 to minus 10.'
 fig, ax = plt.subplots()
+u = torch.linspace(0.002, 1, 400, dtype=torch.float64)
 for path, name, style in [(VPLinear(), "VP linear", "-"),
                           (VPCosine(), "VP cosine", "--"), (VE(), "VE", "-.")]:
-    t = torch.linspace(0.002, 1, 400, dtype=torch.float64)
-    ax.plot(t, path.logsnr(t * path.T), style, label=name)
-ax.set(xlabel=r"$t/T$", ylabel=r"log-SNR $\lambda_t$", title="What a schedule is")
+    ax.plot(u, path.logsnr(u * path.T), style, label=name)
+ax.set(xlabel="fraction of time $t/T$", ylabel=r"log-SNR $\lambda_t$")
 ax.legend();
 
 
@@ -242,27 +245,30 @@ def relative(got, want):
 
 
 worst = 0.0
-for path in [VPLinear(), VPLinear(0.1, 2.0), VPCosine(), VPCosine(-20.0), VE(),
-             VE(5.0)]:
-    l = torch.linspace(max(-20.0, float(path.logsnr(path.T))), 20, 200,
-                       dtype=torch.float64)
+others = [VPLinear(0.1, 2.0), VPCosine(-20.0), VE(5.0)]
+for path in [VPLinear(), VPCosine(), VE(), *others]:
+    least = max(-20.0, float(path.logsnr(path.T)))
+    l = torch.linspace(least, 20, 200, dtype=torch.float64)
     t = path.t_of_logsnr(l)
+    f, g2, (_, b, c) = path.f(t), path.g2(t), path.coefs(t)
+    d_variance = derivative(lambda s: path.sigma(s) ** 2, t)
     for got, want in [
         (path.logsnr(t), l),
-        (derivative(lambda s: path.alpha(s).log(), t), path.f(t)),
-        (derivative(lambda s: path.sigma(s) ** 2,
-                    t) - 2 * path.f(t) * path.sigma(t) ** 2, path.g2(t)),
+        (derivative(lambda s: path.alpha(s).log(), t), f),
+        (d_variance - 2 * f * path.sigma(t) ** 2, g2),
         (derivative(path.logsnr, t), path.dlogsnr(t)),
         (derivative(path.gamma, t), path.dgamma(t)),
         (path.t_of_gamma(path.gamma(t)), t),
-        (path.coefs(t).b ** 2 / path.coefs(t).c ** 2, path.gamma(t)),
-        (path.coefs(t).b / path.coefs(t).c ** 2, path.tilt(t)),
+        (b**2 / c**2, path.gamma(t)),
+        (b / c**2, path.tilt(t)),
     ]:
         worst = max(worst, relative(got, want))
 assert worst < 1e-10
+f"worst relative error: {worst:.1e}"
+
+# %%
 with expect_fail(ValueError, contains="t: expected times in [0, 1], got [-0.1]"):
     VPLinear().coefs(-0.1)
-f"worst relative error: {worst:.1e}"
 
 
 # %% [markdown]
@@ -324,14 +330,14 @@ class Pinned(Path):
 
 # %%
 bridge = Pinned(VPLinear(0.1, 2.0))
-start, end = bridge.coefs(0.0), bridge.coefs(1.0)
+start, middle, end = (bridge.coefs(t) for t in (0.0, 0.5, 1.0))
 assert (start.a, start.b, start.c) == (0, 1, 0)
 assert (end.a, end.b, end.c) == (1, 0, 0)
+expected = torch.tensor([0.2604, 0.7105, 0.4625], dtype=torch.float64)
+test_close(torch.stack(middle), expected, eps=1e-4)
 
-middle = torch.stack(bridge.coefs(0.5))
-test_close(middle, torch.tensor([0.2604, 0.7105, 0.4625], dtype=torch.float64),
-           eps=1e-4)
-middle
+rows = {t: Coefs(*map(float, bridge.coefs(t))) for t in (0.0, 0.5, 1.0)}
+Table({t: k._asdict() for t, k in rows.items()}, "time $t$", digits=4)
 
 # %% [markdown]
 # @eq-pinned against a second road: write down the joint covariance of $(x_t,x_T)$ that @eq-transition gives, and condition it numerically. And a third one for VP-linear, in hyperbolic sines (insert $\alpha=e^{-B/2}$ and $\mathrm{SNR}=1/(e^B-1)$): $a=\frac{\sinh(B_t/2)}{\sinh(B_T/2)}$, $b=\frac{\sinh((B_T-B_t)/2)}{\sinh(B_T/2)}$, $c^2=ab\cdot2\sinh(B_T/2)$, from $t=10^{-6}$ to $T-10^{-6}$.
@@ -340,22 +346,18 @@ middle
 BRIDGES = [bridge, Pinned(VPLinear()), Pinned(VPCosine(-2.0)), Pinned(VE())]
 for pin in BRIDGES:
     t = torch.linspace(0.05, 0.95, 40, dtype=torch.float64) * pin.T
-    alpha, sigma, alpha_T, sigma_T = (
-        pin.base.alpha(t),
-        pin.base.sigma(t),
-        pin.base.alpha(pin.T),
-        pin.base.sigma(pin.T),
-    )
+    alpha, alpha_T = pin.base.alpha(t), pin.base.alpha(pin.T)
+    sigma, sigma_T = pin.base.sigma(t), pin.base.sigma(pin.T)
     covariance = alpha_T / alpha * sigma**2
     slope = covariance / sigma_T**2
-    conditioned = Coefs(slope, alpha - slope * alpha_T,
-                        (sigma**2 - slope * covariance).sqrt())
+    std = (sigma**2 - slope * covariance).sqrt()
+    conditioned = Coefs(slope, alpha - slope * alpha_T, std)
     for got, want in zip(pin.coefs(t), conditioned, strict=True):
         test_close(got / want, torch.ones_like(t), eps=1e-8)
 
-early, late = torch.logspace(-6, -1,
-                             50).double(), torch.linspace(0.1, 0.9, 100).double()
-t = torch.cat([early, late, 1 - early])
+# %%
+early = torch.logspace(-6, -1, 50).double()
+t = torch.cat([early, torch.linspace(0.1, 0.9, 100).double(), 1 - early])
 B, BT, left = bridge.base.B(t), bridge.base.B(1.0), (1 - t) * (0.1 + 1.0 * (1 + t))
 a, b = torch.sinh(B / 2) / torch.sinh(BT / 2), torch.sinh(left / 2) / torch.sinh(BT / 2)
 sines = Coefs(a, b, torch.sqrt(a * b * 2 * torch.sinh(BT / 2)))
@@ -367,16 +369,19 @@ f"hyperbolic form, worst relative difference: {err:.1e}"
 # And $\gamma$ in its stable form against the plain difference $\mathrm{SNR}_t-\mathrm{SNR}_T$, which is exact enough up to $t=0.9\,T$ and loses digits beyond.
 
 # %%
+u = torch.linspace(0.001, 1, 400, dtype=torch.float64)[:-1]
+one = torch.ones_like(u)
 for pin in BRIDGES:
-    u = torch.linspace(0.001, 1, 400, dtype=torch.float64)[:-1]
     t = u * pin.T
     plain = pin.base.gamma(t) - pin.base.gamma(pin.T)
     err = (pin.gamma(t) / plain - 1).abs()
     assert err[u <= 0.9].max() < 1e-12 and err.max() < 1e-9
-    test_close(derivative(pin.gamma, t) / pin.dgamma(t), torch.ones_like(u), eps=1e-10)
-    test_close(pin.gamma(pin.t_of_gamma(plain)) / plain, torch.ones_like(u), eps=1e-9)
-    test_close(pin.coefs(t).b / pin.coefs(t).c ** 2 / pin.tilt(t), torch.ones_like(u),
-               eps=1e-12)
+    test_close(derivative(pin.gamma, t) / pin.dgamma(t), one, eps=1e-10)
+    test_close(pin.gamma(pin.t_of_gamma(plain)) / plain, one, eps=1e-9)
+    _, b, c = pin.coefs(t)
+    test_close(b / c**2 / pin.tilt(t), one, eps=1e-12)
+
+# %%
 with expect_fail(ValueError, contains="SNR_T"): Pinned(VPCosine(-40.0))
 
 # %% [markdown]
@@ -385,27 +390,30 @@ with expect_fail(ValueError, contains="SNR_T"): Pinned(VPCosine(-40.0))
 # A handwritten digit, mixed with one and the same noise, on its way to noise (top) and on its way to another digit (bottom). The amount of noise $c_t$ rises along the diffusion; on the bridge it rises and falls again.
 
 # %%
+#| label: fig-digit
+#| fig-cap: 'One digit on two paths, from $t=0$ (left) to $t=T$ (right) in equal steps, with the same noise: a diffusion ends in noise, a bridge in its pin.'
+#| fig-alt: 'Two rows of seven small grey images. Top row, the diffusion: the digit 3 dissolves into noise, with noise levels that rise from 0 to 1. Bottom row, the bridge: the digit 3 turns into a digit 0, with noise levels that rise to about one half and fall back to 0.'
 digits = torch.tensor(load_digits().images / 8 - 1, dtype=torch.float32)
-x0, xT = digits[3], digits[10]
-eps = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
-fig, axes = plt.subplots(2, 7, figsize=(7, 2.5))
-for row, path in zip(axes, [VPCosine(), bridge], strict=True):
+x0, xT = digits[3][None], digits[10][None]
+eps = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))[None]
+fig, axes = plt.subplots(2, 7, figsize=(7, 2.4))
+for row, path, end in zip(axes, [VPCosine(), bridge], [None, xT], strict=True):
     for ax, t in zip(row, np.linspace(0, 1, 7), strict=True):
-        ax.imshow(path.mix(x0[None], eps[None], t,
-                           xT[None] if path is bridge else None)[0], vmin=-1.5,
-                  vmax=1.5)
-        ax.set_axis_off()
-        ax.set_title(f"$c_t$={path.coefs(t).c:.2f}", fontsize=9)
-fig.suptitle("From $t=0$ to $t=T$: a diffusion ends in noise, a bridge in its pin",
-             fontsize=11);
+        ax.imshow(path.mix(x0, eps, t, end)[0], vmin=-1.5, vmax=1.5)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+        ax.set_title(f"$c_t$={path.coefs(t).c:.2f}", fontsize=10)
+    row[0].set_ylabel("bridge" if path is bridge else "diffusion")
 
 # %%
+#| label: fig-coefficients
+#| fig-cap: 'The coefficients of a bridge, $x_t=a_t\,x_T+b_t\,x_0+c_t\,\varepsilon$, made from `VPLinear(0.1, 2.0)`: the image hands over to the pin, and the noise is largest in between.'
+#| fig-alt: 'Line chart of three coefficients against time from 0 to 1. The curve a rises from 0 to 1, b falls from 1 to 0, and c rises from 0 to about one half and returns to 0.'
 fig, ax = plt.subplots()
 t = torch.linspace(0, 1, 300, dtype=torch.float64)
 for k, name, style in zip(bridge.coefs(t), "abc", ["-", "--", "-."], strict=True):
     ax.plot(t, k, style, label=f"${name}_t$")
-ax.set(xlabel="$t$", ylabel="coefficient",
-       title=r"A bridge: $x_t=a_t\,x_T+b_t\,x_0+c_t\,\varepsilon$")
+ax.set(xlabel="time $t$", ylabel="coefficient")
 ax.legend();
 
 # %% [markdown]

@@ -25,7 +25,7 @@ import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_close
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from scoreae.core.pages import paper
+from scoreae.core.pages import Table, paper
 from scoreae.foundations.paths import VE, Pinned, VPCosine, VPLinear
 
 # %%
@@ -126,7 +126,7 @@ def score(data: Mixture, x: Tensor) -> Tensor:
 
 
 # %% [markdown]
-# Two worlds for the checks: two humps on a line, three blobs in four dimensions. Do samples and density belong together? On the line the density must integrate to one, and the averages of $x$, $x^2$ and $\log p$ over samples must be those of the grid. In four dimensions the density is that of `torch.distributions`, and the samples have the mixture's mean and covariance, $\bar m=\sum_kp_km_k$ and $\sum_kp_k(C_k+m_km_k^\top)-\bar m\bar m^\top$ for weights $p_k$.
+# Two worlds for the checks: two humps on a line, three blobs in four dimensions.
 
 # %%
 f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
@@ -139,6 +139,10 @@ Sigma = Sigma @ torch.diag(f64(3.0, 1.0, 0.3, 0.1)) @ Sigma.T
 covs = torch.stack([Sigma, Sigma / 9, 0.05 * torch.eye(4).double()])
 blobs = Mixture(f64(0.5, 0.3, 0.2), randn(3, 4), covs)
 
+# %% [markdown]
+# Do samples and density belong together? On the line the density must integrate to one, and the averages of $x$, $x^2$ and $\log p$ over samples must be those of the grid.
+
+# %%
 grid = torch.linspace(-3, 3, 20001, dtype=torch.float64)
 prior = log_density(two, grid[:, None]).exp()
 integral = lambda fn: torch.trapezoid(prior * fn, grid)
@@ -146,18 +150,24 @@ test_close(integral(torch.ones_like(grid)), 1.0, eps=1e-12)
 draws = two.sample(40_000, seed=0)
 for of_draw, of_grid in [(draws[:, 0], grid), (draws[:, 0] ** 2, grid**2),
                          (log_density(two, draws), prior.log())]:
-    assert abs(of_draw.mean()
-               - integral(of_grid)) < 4 * of_draw.std() / len(draws) ** 0.5
+    off = of_draw.mean() - integral(of_grid)
+    assert abs(off) < 4 * of_draw.std() / len(draws) ** 0.5
 
-reference = MixtureSameFamily(Categorical(blobs.weights),
-                              MultivariateNormal(blobs.means, blobs.covs))
+# %% [markdown]
+# In four dimensions the density is that of `torch.distributions`, and the samples have the mixture's mean and covariance, $\bar m=\sum_kp_km_k$ and $\sum_kp_k(C_k+m_km_k^\top)-\bar m\bar m^\top$ for weights $p_k$.
+
+# %%
+each = MultivariateNormal(blobs.means, blobs.covs)
+reference = MixtureSameFamily(Categorical(blobs.weights), each)
 draws = blobs.sample(40_000, seed=1)
 test_close(log_density(blobs, draws), reference.log_prob(draws), eps=1e-9)
 centre = blobs.weights @ blobs.means
-spread = torch.einsum("k,kij->ij", blobs.weights,
-                      covs + torch.einsum("ki,kj->kij", blobs.means, blobs.means))
+second = covs + torch.einsum("ki,kj->kij", blobs.means, blobs.means)
+spread = torch.einsum("k,kij->ij", blobs.weights, second) - torch.outer(centre, centre)
 assert (draws.mean(0) - centre).abs().max() < 0.04
-assert (torch.cov(draws.T) - spread + torch.outer(centre, centre)).abs().max() < 0.1
+assert (torch.cov(draws.T) - spread).abs().max() < 0.1
+
+# %%
 with expect_fail(ValueError, contains="weights: expected 2 positive"):
     Mixture(f64(0.7, 0.7), two.means, two.covs)
 with expect_fail(ValueError, contains="covs: expected shape (2, 1, 1)"):
@@ -188,19 +198,18 @@ def denoiser(data: Mixture, path: Path, xT: Tensor | None = None) -> Callable[[T
 
 # %%
 bridge = Pinned(VPLinear(0.1, 2.0))
-x_t = torch.linspace(-1, 1, 9, dtype=torch.float64)[:, None]
-for path, xT in [(VPCosine(), None), (VE(), None), (bridge, f64(0.7)[None])]:
+x_t, pin = torch.linspace(-1, 1, 9, dtype=torch.float64)[:, None], f64(0.7)[None]
+for path, xT in [(VPCosine(), None), (VE(), None), (bridge, pin)]:
+    D = denoiser(two, path, xT)
     for t in f64(0.05, 0.3, 0.6, 0.9):
         a, b, c = path.coefs(t)
         shifted = x_t if xT is None else x_t - a * xT
         like = torch.exp(-0.5 * ((shifted - b * grid) / c) ** 2)
-        test_close(denoiser(two, path, xT)(x_t, t)[:, 0],
-                   integral(like * grid) / integral(like), eps=1e-9)
-test_close(denoiser(two, bridge, f64(0.7)[None])(f64(0.7)[None], 1.0)[0],
-           integral(grid), eps=1e-12)  # flat: the mean
+        test_close(D(x_t, t)[:, 0], integral(like * grid) / integral(like), eps=1e-9)
+test_close(D(pin, 1.0)[0], integral(grid), eps=1e-12)  # the bridge's end: the mean
 
 # %% [markdown]
-# Second check: **Tweedie's formula** [@efron2011tweedie; derived in [03_scores](04_scores.ipynb)] says $\mathbb E[x_0|x_t]=(x_t+c^2\nabla_{x_t}\log p_t(x_t))/b$ for a diffusion. The right-hand side uses `noisy` and automatic differentiation, the left @eq-conjugate.
+# Second check: **Tweedie's formula** [@efron2011tweedie; derived in [Scores](04_scores.ipynb)] says $\mathbb E[x_0|x_t]=(x_t+c^2\nabla_{x_t}\log p_t(x_t))/b$ for a diffusion. The right-hand side uses `noisy` and automatic differentiation, the left @eq-conjugate.
 
 # %%
 for path in [VPCosine(), VE()]:
@@ -214,6 +223,9 @@ for path in [VPCosine(), VE()]:
 # What such a denoiser does is worth a picture. At little noise it trusts the input; at much noise it returns the mean of the data; in between it *decides* between the two components, and the decision sharpens as noise falls.
 
 # %%
+#| label: fig-denoiser
+#| fig-cap: 'The exact denoiser of a two-component mixture on a VE path. At little noise ($\sigma=0.05$) it nearly returns its input, at much noise ($\sigma=2$) nearly the mean of the data; in between it decides for one of the two humps.'
+#| fig-alt: 'Line chart of the posterior mean against the noisy value, for four noise levels, over a grey outline of the data density with humps at minus 0.5 and 0.6. At noise 0.05 the curve follows the input, with a small step between the humps; at 0.3 it is a steep S that flattens at the heights of the humps, at 0.6 a gentler S, and at 2 a nearly level line close to the mean. Thin lines mark the input itself and the mean of the data.'
 x = torch.linspace(-1.6, 1.6, 300, dtype=torch.float64)[:, None]
 fig, ax = plt.subplots(figsize=(6, 3.8))
 ax.fill_between(x[:, 0], -1.6, log_density(two, x).exp() * 0.25 - 1.6, color="0.85",
@@ -225,7 +237,6 @@ for s, style in [(0.05, "-"), (0.3, "--"), (0.6, "-."), (2.0, ":")]:
     ax.plot(x, denoiser(two, VE())(x, s), style, label=rf"$\sigma={s:g}$")
 ax.set(xlabel=r"noisy value $x_\sigma$", ylabel=r"$E[x_0\,|\,x_\sigma]$",
        ylim=(-1.6, 1.6))
-ax.set_title("The exact denoiser of a two-component mixture")
 fig.legend(loc="outside right center");
 
 
@@ -317,8 +328,10 @@ mu = f64(0.5, -1.0, 0.3, 0.0)
 world = GaussianWorld(mu, Sigma, randn(2, 4) / 2, f64(0.3, -0.2), 0.2 * torch.eye(2))
 x0, eps, z = world.draw(randn(100_000, 10))
 fit = torch.linalg.lstsq(torch.cat([z, torch.ones(len(z), 1)], 1), x0).solution
-test_close(torch.cat([world.gain, world.mean_given_z(torch.zeros(1, 2)).T], 1).T, fit,
-           eps=0.02)
+at_zero = world.mean_given_z(torch.zeros(1, 2))
+test_close(torch.cat([world.gain.T, at_zero]), fit, eps=0.02)
+
+# %%
 x0, eps, z = x0[:50], eps[:50], z[:50]
 
 
@@ -345,18 +358,17 @@ for path in [VPCosine(), VE(), VPLinear()]:
 
 # %%
 xT, x_t = randn(20, 1), randn(20, 1)
+matrix = lambda v: f64(v)[:, None]
 for s0, k, tau, m, v in [(0.5, 0.8, 0.3, 0.8, 0.09), (0.5, 1.2, 0.8, 0.3, 0.16)]:
-    line = GaussianWorld(f64(0.0), f64(s0**2)[:, None], f64(k)[:, None], f64(0.0),
-                         f64(tau**2)[:, None])
+    line = GaussianWorld(f64(0.0), matrix(s0**2), matrix(k), f64(0.0), matrix(tau**2))
     test_close(line.mean_given_z(xT), m * xT, eps=1e-12)
     test_close(line.x_given_z.covs, f64(v).reshape(1, 1, 1), eps=1e-12)
     D = line.denoiser(bridge, xT, xT)
     test_close(D(xT, 1.0), m * xT, eps=1e-12)
     for t in f64(0.05, 0.3, 0.7, 0.99):
         a, b, c = bridge.coefs(t)
-        test_close(D(x_t, t),
-                   m * xT + b * v / (b**2 * v + c**2) * (x_t - (a + b * m) * xT),
-                   eps=1e-12)
+        want = m * xT + b * v / (b**2 * v + c**2) * (x_t - (a + b * m) * xT)
+        test_close(D(x_t, t), want, eps=1e-12)
 
 
 # %% [markdown]
@@ -392,9 +404,12 @@ test_close(exact, closed, eps=1e-12)
 sampled = sqnorm(residual(randn(200_000, 10)))
 stderr = sampled.std() / len(sampled) ** 0.5
 assert abs(sampled.mean() - exact) < 4 * stderr
+Table({"unit vectors": f"{exact:.6f}", "posterior covariance": f"{closed:.6f}",
+       "sampling": f"{sampled.mean():.4f} ± {stderr:.4f}"}, "road", "squared error")
+
+# %%
 with expect_fail(ValueError, contains="fn: expected an affine function"):
     expected_sqnorm(lambda w: w**2, 3)
-f"exact {exact:.6f}, posterior covariance {closed:.6f}, sampled {sampled.mean():.4f} ± {stderr:.4f}"
 
 # %% [markdown]
 # ## What can go wrong

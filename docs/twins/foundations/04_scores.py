@@ -27,7 +27,7 @@ from fractions import Fraction
 import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_close, test_eq
 
-from scoreae.core.pages import paper
+from scoreae.core.pages import Table, paper
 from scoreae.foundations.paths import VE, Pinned, VPCosine, VPLinear
 from scoreae.foundations.worlds import (
     Mixture,
@@ -47,7 +47,7 @@ paper()
 #
 # Let $p_t$ be the density of the noisy images $x_t=a\,x_T+b\,x_0+c\,\varepsilon$ at one time with $c>0$ (on a bridge everything is given $x_T$; for a diffusion $a=0$). We want a model $s(x_t)$ close to its score. The **explicit** loss says so directly. All expectations are over $x_t\sim p_t$:
 #
-# $$J_{\mathrm{ex}}(s)=\tfrac12\,\mathbb E\big\|s-\nabla_{x_t}\log p_t\big\|^2=\tfrac12\mathbb E\|s\|^2-\mathbb E\big[s\cdot\nabla_{x_t}\log p_t\big]+\tfrac12\mathbb E\big\|\nabla_{x_t}\log p_t\big\|^2.$$ {#eq-explicit}
+# $$\begin{aligned}J_{\mathrm{ex}}(s)&=\tfrac12\,\mathbb E\big\|s-\nabla_{x_t}\log p_t\big\|^2\\&=\tfrac12\mathbb E\|s\|^2-\mathbb E\big[s\cdot\nabla_{x_t}\log p_t\big]+\tfrac12\mathbb E\big\|\nabla_{x_t}\log p_t\big\|^2.\end{aligned}$$ {#eq-explicit}
 #
 # Its target is unknown. Only the cross term couples model and target. Since $p_t\nabla\log p_t=\nabla p_t$, it is a sum of $\int s_i\,\partial_ip_t\,dx_t$. Integrate each by parts along its own coordinate:
 #
@@ -59,7 +59,7 @@ paper()
 #
 # The trace costs $d$ derivatives per image. Noise removes it. Write $q(x_t|x_0)$ for the Gaussian that adds the noise. Because $p_t(x_t)=\int q(x_t|x_0)\,p(x_0)\,dx_0$, differentiating under the integral gives
 #
-# $$\nabla_{x_t}\log p_t(x_t)=\frac{\int\nabla_{x_t}q(x_t|x_0)\,p(x_0)\,dx_0}{p_t(x_t)}=\mathbb E\big[\nabla_{x_t}\log q(x_t|x_0)\,\big|\,x_t\big],\qquad\nabla_{x_t}\log q(x_t|x_0)=-\frac{\varepsilon}{c}:$$ {#eq-score-mean}
+# $$\begin{aligned}\nabla_{x_t}\log p_t(x_t)&=\frac{\int\nabla_{x_t}q(x_t|x_0)\,p(x_0)\,dx_0}{p_t(x_t)}=\mathbb E\big[\nabla_{x_t}\log q(x_t|x_0)\,\big|\,x_t\big],\\\nabla_{x_t}\log q(x_t|x_0)&=-\frac{\varepsilon}{c}:\end{aligned}$$ {#eq-score-mean}
 #
 # the unknown score is the *conditional mean* of a known one. Regression onto a random target finds its conditional mean. Indeed, split $s+\varepsilon/c=(s-\nabla\log p_t)+(\nabla\log p_t+\varepsilon/c)$. The first bracket is a function of $x_t$, and given $x_t$ the second has mean zero by @eq-score-mean. So their product has mean zero, and the **denoising** loss of Vincent [-@vincent2011connection], averaged over $x_0,\varepsilon$,
 #
@@ -112,18 +112,18 @@ denoising = torch.stack([weight @ denoising_loss(m(x_t), eps, c) for m in models
 
 test_close(explicit - implicit, weight @ sqnorm(target) / 2, eps=1e-9)
 test_close(denoising - explicit, weight @ sqnorm(eps / c + target) / 2, eps=1e-9)
-torch.stack([explicit, implicit, denoising])
+
+losses = {"explicit": explicit, "implicit": implicit, "denoising": denoising}
+heads = ["$s=-x$", r"$s=\tanh 2x-1.5x$", "difference"]
+rows = {k: [*v.tolist(), float(v[1] - v[0])] for k, v in losses.items()}
+Table({k: dict(zip(heads, v, strict=True)) for k, v in rows.items()}, "loss", digits=4)
 
 # %% [markdown]
 # In more dimensions the trace needs a test of its own. First against the full Jacobian, and against random probes: if $\mathbb E\,vv^\top=I$ then $\mathbb E\,v^\top(\nabla s)\,v=\operatorname{tr}\nabla s$, which is the cheap estimator of sliced score matching [@song2019sliced]; averaged over *all* sign vectors it is exact. Then @eq-implicit for $x\sim\mathcal N(0,C)$, $C=RR^\top$, and a linear $s$. Both losses are quadratic, so averaging them over the $2d$ points $\pm\sqrt d\,Re_i$, which have mean $0$ and covariance $C$, is exact. The constant is $\tfrac12\operatorname{tr}C^{-1}$.
 
 # %%
-M1, M2, K, R = (
-    randn(3, 3),
-    randn(3, 3),
-    randn(3, 3),
-    torch.eye(3).double() + 0.3 * randn(3, 3),
-)
+M1, M2, K = randn(3, 3), randn(3, 3), randn(3, 3)
+R = torch.eye(3).double() + 0.3 * randn(3, 3)
 model, x = (lambda x: torch.tanh(x @ M1) @ M2), randn(20, 3)
 trace = implicit_loss(model, x).detach() - sqnorm(model(x)) / 2
 jacobian = torch.stack([torch.autograd.functional.jacobian(model, v) for v in x])
@@ -133,11 +133,12 @@ probes = [(torch.autograd.functional.vjp(model, x, v.expand_as(x))[1] * v).sum(1
 test_close(trace, jacobian.diagonal(dim1=1, dim2=2).sum(1), eps=1e-12)
 test_close(trace, torch.stack(probes).mean(0), eps=1e-12)
 
+# %%
 points, precision = 3**0.5 * torch.cat([R.T, -R.T]), torch.linalg.inv(R @ R.T)
 linear = lambda x: x @ K.T
-shift = explicit_loss(linear(points),
-                      -points @ precision).mean() - implicit_loss(linear, points).mean()
-test_close(shift.detach(), precision.trace() / 2, eps=1e-12)
+explicit = explicit_loss(linear(points), -points @ precision).mean()
+implicit = implicit_loss(linear, points).mean()
+test_close((explicit - implicit).detach(), precision.trace() / 2, eps=1e-12)
 
 # %% [markdown]
 # The picture behind @eq-score-mean: every point is one noisy value with *its own* target $-\varepsilon/c$. They scatter; their means in narrow bins lie on the score.
@@ -153,16 +154,19 @@ errors = torch.stack([target[i].std() / i.sum() ** 0.5 for i in inside])
 exact = torch.stack([score(noisy(data, b, c), x_t)[i].mean() for i in inside])
 assert ((means - exact).abs() < 4 * errors).all()
 
+# %%
+#| label: fig-targets
+#| fig-cap: 'A score is the mean of random targets: the grey dots are noisy values, each with its own target $-\varepsilon/c$; their means in bins of width 0.2 lie on the exact score.'
+#| fig-alt: 'Scatter plot of targets against noisy values: small grey dots, 1500 of 40000, form two bands that slope downwards side by side. A curve, the score, follows the left band, crosses over between the two and joins the right band; fifteen large dots, the mean targets in bins, lie on the curve.'
 line = torch.linspace(-1.8, 1.8, 200, dtype=torch.float64)[:, None]
 fig, ax = plt.subplots()
-ax.plot(x_t[:1500], target[:1500], ".", color="0.6", markersize=2,
+ax.plot(x_t[:1500], target[:1500], ".", color="0.6", markersize=2, rasterized=True,
         label=r"targets $-\varepsilon/c$")
 ax.plot(line, score(noisy(data, b, c), line), color="C1",
         label=r"score $\nabla\log p_t$")
 ax.plot((bins[1:] + bins[:-1]) / 2, means, "o", color="C0", markersize=5,
         label="mean target in a bin")
-ax.set(xlabel="$x_t$", ylabel="score", xlim=(-1.8, 1.8), ylim=(-6, 6),
-       title="A score is the mean of random targets")
+ax.set(xlabel="noisy value $x_t$", ylabel="score", xlim=(-1.8, 1.8), ylim=(-6, 6))
 ax.legend(loc="upper right");
 
 # %% [markdown]
@@ -179,12 +183,11 @@ ax.legend(loc="upper right");
 # %%
 bridge = Pinned(VPLinear(0.1, 2.0))
 second = f64(0.25, 0.1, 0.1, 0.4).reshape(2, 2)  # moments of (x_0, x_T)
+moments = torch.block_diag(second, f64(1.0)[:, None])  # of (x_0, x_T, eps)
 pixel, pin = randn(5, 1), randn(5, 1)  # some values of x_t and x_T
 for t in (0.05, 0.5, 0.95):
     a_t, b_t, c_t = bridge.coefs(t)
-    seen = torch.stack([torch.stack([b_t, a_t, c_t]),
-                        f64(0, 1, 0)])  # (x_t, x_T) from (x_0, x_T, eps)
-    moments = torch.block_diag(second, f64(1.0)[:, None])
+    seen = torch.stack([torch.stack([b_t, a_t, c_t]), f64(0, 1, 0)])  # (x_t, x_T)
     regression = torch.linalg.solve(seen @ moments @ seen.T, seen @ moments[:, :1])
     gaussian_score = ((a_t + 0.25 * b_t) * pin - pixel) / (0.225 * b_t**2 + c_t**2)
     tweedie = (pixel - a_t * pin + c_t**2 * gaussian_score) / b_t
@@ -286,12 +289,11 @@ clean, noise, xT = clean[:500], noise[:500], randn(500, 1)
 wrong, stats = clean + 0.1 * randn(500, 1), Stats(0.3, 1.2, 0.1)  # some other estimate
 for path, end in [(VPCosine(), None), (VE(), None), (bridge, xT)]:
     t = torch.rand(500, generator=g, dtype=torch.float64) * 0.9 * path.T + 0.01
-    k = path.coefs(t)
+    k, gamma, x_t = path.coefs(t), path.gamma(t), path.mix(clean, noise, t, end)
     a, b, c = (v[:, None] for v in k)
-    x_t = path.mix(clean, noise, t, end)
     targets = {"eps": noise, "x0": clean, "v": b * noise - c * clean,
                "score": -noise / c}
-    factors = {"eps": 1, "x0": path.gamma(t), "v": k.b**2 / (k.b**2 + k.c**2) ** 2,
+    factors = {"eps": 1, "x0": gamma, "v": k.b**2 / (k.b**2 + k.c**2) ** 2,
                "score": k.c**2}
     for kind in KINDS:
         s = scalings(kind, k, stats)
@@ -299,21 +301,20 @@ for path, end in [(VPCosine(), None), (VE(), None), (bridge, xT)]:
         assert ((to_x0(s, F, x_t, end) - clean).abs() / (1 + a / b)).max() < 1e-12
         if kind == "edm": continue
         assert ((F - targets[kind]).abs() / (1 + targets[kind].abs())).max() < 1e-9
-        ratio = factors[kind] * sqnorm(F_wrong
-                                       - F) / (path.gamma(t) * sqnorm(wrong - clean))
+        ratio = factors[kind] * sqnorm(F_wrong - F) / (gamma * sqnorm(wrong - clean))
         test_close(ratio, torch.ones_like(t), eps=1e-6)
 
+# %%
 for path in (VPCosine(), VE(), bridge):
     for level in (-5.0, 0.0, 10.0, 20.0, 35.0):
         k = path.coefs(path.t_of_gamma(f64(level).exp()[0]))
         a, b, c, v0, vT, v0T = (Fraction(float(v)) for v in (*k, *stats))
-        skips = {"eps": 1 / b, "x0": 0, "v": b / (b**2 + c**2), "score": 1 / b}
-        skips["edm"] = (b * v0 + a * v0T) / (a**2 * vT + b**2 * v0 + 2 * a * b * v0T
-                                             + c**2)
+        m = a**2 * vT + b**2 * v0 + 2 * a * b * v0T + c**2
+        skips = {"edm": (b * v0 + a * v0T) / m, "eps": 1 / b, "x0": 0,
+                 "v": b / (b**2 + c**2), "score": 1 / b}
         for kind in KINDS:
-            exact, got = float(1
-                               - b * skips[kind]), float(scalings(kind, k, stats).rest)
-            assert abs(got - exact) <= 1e-12 * exact
+            exact, got = float(1 - b * skips[kind]), scalings(kind, k, stats).rest
+            assert abs(float(got) - exact) <= 1e-12 * exact
 
 # %% [markdown]
 # Preconditioning against the published table for VE paths [@karras2022edm, Table 1], with its loss: $\gamma\,\texttt{out}^2=s_0^2/(\sigma^2+s_0^2)$. With data of unit size on a VP path it *is* velocity prediction with the opposite sign: $m_t=1$, $\texttt{skip}=b$, $\texttt{out}=c$.
@@ -323,12 +324,10 @@ sigma, spread = torch.logspace(-2, 1.5, 50).double(), 0.5
 s, total = scalings("edm", VE().coefs(sigma), Stats(spread**2)), sigma**2 + spread**2
 table = [total**-0.5, spread**2 / total, 0 * sigma, sigma * spread * total**-0.5]
 for got, want in zip(s[:4], table, strict=True): test_close(got, want, eps=1e-12)
-estimates = [clean[:50], wrong[:50]]
-F, F_wrong = (from_x0(s, x0, VE().mix(clean[:50], noise[:50], sigma))
-              for x0 in estimates)
-ratio = spread**2 / total * sqnorm(F_wrong
-                                   - F) / (VE().gamma(sigma)
-                                           * sqnorm(wrong[:50] - clean[:50]))
+x_t = VE().mix(clean[:50], noise[:50], sigma)
+F, F_wrong = from_x0(s, clean[:50], x_t), from_x0(s, wrong[:50], x_t)
+error = VE().gamma(sigma) * sqnorm(wrong[:50] - clean[:50])
+ratio = spread**2 / total * sqnorm(F_wrong - F) / error
 test_close(ratio, torch.ones_like(sigma), eps=1e-6)
 
 k = VPCosine().coefs(torch.linspace(0.01, 0.99, 50, dtype=torch.float64))
@@ -349,11 +348,9 @@ for t in f64(0.01, 0.3, 0.7, 0.99):
         x_t = bridge.mix(x0, w[:, 2:], t, end)
         return s.inp * x_t, from_x0(s, x0, x_t)
 
-    sizes = [expected_sqnorm(lambda w, i=i: pair(w)[i], 3) for i in (0, 1)]
-    both = expected_sqnorm(
-        lambda w: sum(pair(w)), 3
-    )  # a sum of two has mean square 2 iff they are uncorrelated
-    test_close(torch.stack([*sizes, both]), f64(1.0, 1.0, 2.0), eps=1e-10)
+    asked = [lambda w: pair(w)[0], lambda w: pair(w)[1], lambda w: sum(pair(w))]
+    sizes = torch.stack([expected_sqnorm(fn, 3) for fn in asked])
+    test_close(sizes, f64(1.0, 1.0, 2.0), eps=1e-10)  # 2 iff uncorrelated
 
 # %% [markdown]
 # ## The denoiser
@@ -433,27 +430,28 @@ for path, end in [(VPCosine(), None), (bridge, xT)]:
     for kind in KINDS:
         D = Denoiser(path, F, kind, stats, end)
         plain = plain_residual(D, path, clean, noise, t, end)
-        test_close(residual(D, path, clean, noise, t, end) / (1 + plain.abs()),
-                   plain / (1 + plain.abs()), eps=1e-8)
+        size, got = 1 + plain.abs(), residual(D, path, clean, noise, t, end)
+        test_close(got / size, plain / size, eps=1e-8)
 
+# %%
 sharp = float(VPCosine().t_of_gamma(f64(20.0).exp()[0]))
 
 
 def worst(fn, *net):
     "Largest error of float32 against float64."
-    rounded, exact = (fn(Denoiser(VPCosine(), *net), v)
-                      for v in (torch.float32, torch.float64))
+    D, kinds = Denoiser(VPCosine(), *net), (torch.float32, torch.float64)
+    rounded, exact = (fn(D, clean.to(kind), noise.to(kind)) for kind in kinds)
     return float((rounded - exact).abs().max())
 
 
-collected = lambda D, kind: D.residual(clean.to(kind), noise.to(kind), sharp)
-plain = lambda D, kind: plain_residual(D, VPCosine(), clean.to(kind), noise.to(kind),
-                                       sharp)
+collected = lambda D, x0, eps: D.residual(x0, eps, sharp)
+plain = lambda D, x0, eps: plain_residual(D, VPCosine(), x0, eps, sharp)
 errors = {"edm, collected": worst(collected, F), "edm, difference": worst(plain, F)}
 errors["x0, collected"] = worst(collected, lambda x, level: x, "x0")
-assert errors["edm, collected"] < 1e-5 and min(errors["edm, difference"],
-                                               errors["x0, collected"]) > 1e-4
-{k: f"{v:.0e}" for k, v in errors.items()}
+assert errors["edm, collected"] < 1e-5
+assert min(errors["edm, difference"], errors["x0, collected"]) > 1e-4
+Table({k: f"{v:.0e}" for k, v in errors.items()}, "kind, formula",
+      "largest error in float32")
 
 # %% [markdown]
 # What the network is shown stays in its range; what does not fit together is refused by name.
@@ -465,6 +463,8 @@ D = Denoiser(bridge, lambda x, level: shown.append(level) or x, stats=stats, xT=
 for t in (0.0, f64(0.5, 1.0), 1.0): assert D(clean[:2], t).isfinite().all()
 middle = float(bridge.gamma(0.5).log())
 test_close(torch.stack(shown), f64(5, 5, middle, -3, -3, -3).reshape(3, 2), eps=1e-12)
+
+# %%
 with expect_fail(ValueError, contains="xT: expected one endpoint for each noisy image"):
     D(clean[:3], 0.5)
 with expect_fail(ValueError, contains="t: expected one time, or 2 times"):
@@ -481,13 +481,12 @@ with expect_fail(ValueError, contains="F: expected a network"):
 # The end of a bridge needs care: there $b=c=0$, and dividing by them is out of the question.
 
 # %%
-finite = {kind: all(bool(v.isfinite())
-                    for v in scalings(kind, bridge.coefs(1.0), stats))
-          for kind in KINDS}
+at_end = {kind: scalings(kind, bridge.coefs(1.0), stats) for kind in KINDS}
+finite = {kind: all(bool(v.isfinite()) for v in s) for kind, s in at_end.items()}
 test_eq(finite, {"edm": True, "eps": False, "x0": True, "v": False, "score": False})
-assert scalings("edm", bridge.coefs(1.0),
-                Stats()).inp.isinf()  # varT = 0 says that the endpoint is blank
-finite
+blank = scalings("edm", bridge.coefs(1.0), Stats())  # varT = 0: a blank endpoint
+assert blank.inp.isinf()
+Table({k: "yes" if v else "no" for k, v in finite.items()}, "kind", "finite at t = T")
 
 # %% [markdown]
 # ## What can go wrong

@@ -89,7 +89,7 @@ test_close(torch.stack(vp.coefs(1 - 1e-6)), f64(1, 2e-6, 1.45e-3), eps=1e-5)
 #
 # For a linear SDE it is explicit. With $\kappa=\alpha_T/\alpha_t$ we have $p(x_T|x_t)=\mathcal N(\kappa x_t,\ \sigma_T^2-\kappa^2\sigma_t^2)$, and $\sigma_T^2=\alpha_T^2/\mathrm{SNR}_T=\kappa^2\sigma_t^2\,\mathrm{SNR}_t/\mathrm{SNR}_T$. Hence
 #
-# $$\nabla_x\log h=\frac{\kappa\,(x_T-\kappa x)}{\kappa^2\sigma_t^2(\mathrm{SNR}_t/\mathrm{SNR}_T-1)}=\frac{\frac{\alpha_t}{\alpha_T}x_T-x}{\delta_t},\qquad\delta_t=\frac{\sigma_t^2\,\gamma_t}{\mathrm{SNR}_T},\quad\gamma_t=\mathrm{SNR}_t-\mathrm{SNR}_T.$$ {#eq-h}
+# $$\begin{aligned}\nabla_x\log h&=\frac{\kappa\,(x_T-\kappa x)}{\kappa^2\sigma_t^2(\mathrm{SNR}_t/\mathrm{SNR}_T-1)}=\frac{\frac{\alpha_t}{\alpha_T}x_T-x}{\delta_t},\\\delta_t&=\frac{\sigma_t^2\,\gamma_t}{\mathrm{SNR}_T},\qquad\gamma_t=\mathrm{SNR}_t-\mathrm{SNR}_T.\end{aligned}$$ {#eq-h}
 #
 # As $t\to T$, $\delta_t$ vanishes and the pull becomes infinitely strong.
 
@@ -108,23 +108,25 @@ def doob(path: Pinned, x: Tensor, t: Tensor, xT: Tensor) -> Tensor:
 
 # %%
 x, xT = randn(64, 1), randn(64, 1)
-with expect_fail(ValueError, contains="path: expected a pinned path"):
-    doob(VPCosine(), x, f64(0.5)[0], xT)
 for path in BRIDGES:
     base, T = path.base, path.T
     for t in f64(0.01, 0.3, 0.7, 0.95) * T:
         kappa = base.alpha(T) / base.alpha(t)
+        variance = base.sigma(T) ** 2 - kappa**2 * base.sigma(t) ** 2
         xg = x.clone().requires_grad_()
-        log_h = -0.5 * (xT - kappa * xg) ** 2 / (base.sigma(T) ** 2
-                                                 - kappa**2 * base.sigma(t) ** 2)
-        test_close(doob(path, x, t, xT) / torch.autograd.grad(log_h.sum(), xg)[0],
-                   torch.ones_like(x), eps=1e-10)
-    assert relative(doob(path, x, f64(0.0)[0], xT),
-                    (xT / base.alpha(T) - x) * base.gamma(T)) < 1e-12
+        log_h = -0.5 * (xT - kappa * xg) ** 2 / variance
+        ratio = doob(path, x, t, xT) / torch.autograd.grad(log_h.sum(), xg)[0]
+        test_close(ratio, torch.ones_like(x), eps=1e-10)
+    first = (xT / base.alpha(T) - x) * base.gamma(T)
+    assert relative(doob(path, x, f64(0.0)[0], xT), first) < 1e-12
     left = 1e-6 * T
-    assert relative(doob(path, x, f64(T - left)[0], xT) * left,
-                    (xT - x) / path.g2(T)) < 1e-5
+    last = doob(path, x, f64(T - left)[0], xT) * left
+    assert relative(last, (xT - x) / path.g2(T)) < 1e-5
     test_close(path.coefs(T - left).c ** 2 / left, path.g2(T), eps=1e-4 * T)
+
+# %%
+with expect_fail(ValueError, contains="path: expected a pinned path"):
+    doob(VPCosine(), x, f64(0.5)[0], xT)
 
 # %% [markdown]
 # Does @eq-doob really produce the law $\mathcal N(m_t,c_t^2)$ with $m=a\,x_T+b\,x_0$? The SDE is linear: its drift is affine in $x$, with slope $f-g^2/\delta_t$. So the mean moves with the drift at the mean, and the variance obeys Itô's rule as in [Paths](02_paths.ipynb):
@@ -137,18 +139,14 @@ for path in BRIDGES:
 start, end = 1.3, -0.7
 for path in BRIDGES:
     mean = lambda t, path=path: path.coefs(t).a * end + path.coefs(t).b * start
+    variance = lambda t, path=path: path.coefs(t).c ** 2
     for t in f64(0.05, 0.3, 0.6, 0.9) * path.T:
-        drift = (
-            path.f(t) * mean(t) + path.g2(t) * doob(path, mean(t)[None], t, f64(end))[0]
-        )
+        f, g2, m, c2 = path.f(t), path.g2(t), mean(t), variance(t)
+        drift = f * m + g2 * doob(path, m[None], t, f64(end))[0]
         test_close(derivative(mean, t), drift, eps=1e-9)
-        delta, c2 = (
-            path.base.sigma(t) ** 2 * path.gamma(t) / path.base.gamma(path.T),
-            path.coefs(t).c ** 2,
-        )
-        change = 2 * (path.f(t) - path.g2(t) / delta) * c2 + path.g2(t)
-        assert abs(derivative(lambda s: path.coefs(s).c ** 2,
-                              t) - change) < 1e-9 * (1 + c2)
+        delta = path.base.sigma(t) ** 2 * path.gamma(t) / path.base.gamma(path.T)
+        change = 2 * (f - g2 / delta) * c2 + g2
+        assert abs(derivative(variance, t) - change) < 1e-9 * (1 + c2)
 
 
 # %% [markdown]
@@ -161,30 +159,33 @@ def simulate(path, n, steps, strength=1.0):
     times, trace = torch.linspace(0, path.T, steps + 1, dtype=torch.float64), [x]
     for t in times[:-1]:
         drift = path.f(t) * x + strength * path.g2(t) * doob(path, x, t, ends)
-        x = x + drift * (path.T / steps) + (path.g2(t) * path.T
-                                            / steps).sqrt() * randn(n, 1)
+        noise = (path.g2(t) * path.T / steps).sqrt() * randn(n, 1)
+        x = x + drift * (path.T / steps) + noise
         trace.append(x)
     return times, torch.stack(trace)[:, :, 0]
 
 
 times, paths = simulate(vp, 20_000, 800)
+a, b, c = vp.coefs(times)
+mean = a * end + b * start
 for mark in (200, 400, 720):
-    a, b, c = vp.coefs(times[mark])
-    assert abs(paths[mark].mean()
-               - (a * end + b * start)) < 0.01 and abs(paths[mark].std() - c) < 0.01
+    assert abs(paths[mark].mean() - mean[mark]) < 0.01
+    assert abs(paths[mark].std() - c[mark]) < 0.01
 for last, steps in [(paths[-1], 800), (simulate(vp, 20_000, 100)[1][-1], 100)]:
     test_close((last - end).std() / (vp.g2(1.0) / steps).sqrt(), 1.0, eps=0.02)
 
+# %%
+#| label: fig-pinned-paths
+#| fig-cap: 'Six simulated paths of the $h$-transformed SDE, of 20000: they wander about the exact mean, most of the time within two deviations, and all end close to the pin.'
+#| fig-alt: 'Line chart of six jagged paths against time from 0 to 1, all starting at 1.3 and ending close to minus 0.7. A shaded band of two deviations on either side of the exact mean opens from the start, is widest after the middle and closes at the end; the paths run within it most of the time, and three leave it for a while.'
+at, m, std = times[::5], mean[::5], c[::5]
 fig, ax = plt.subplots()
-a, b, c = vp.coefs(times)
-mean = a * end + b * start
-ax.fill_between(times, mean - 2 * c, mean + 2 * c, color="C0", alpha=0.15,
+ax.fill_between(at, m - 2 * std, m + 2 * std, color="C0", alpha=0.15,
                 label=r"$m_t\pm2c_t$ (exact)")
-ax.plot(times, mean, color="black", label="$m_t$ (exact)")
-ax.plot(times, paths[:, :6], color="C0", linewidth=0.6)
+ax.plot(at, m, color="black", label="$m_t$ (exact)")
+ax.plot(at, paths[::5, :6], color="C0", linewidth=0.6)
 ax.plot([0, 1], [start, end], "o", color="C1", label="the two pinned ends")
-ax.set(xlabel="$t$", ylabel="$x_t$",
-       title="Six simulated paths of the $h$-transformed SDE")
+ax.set(xlabel="time $t$", ylabel="$x_t$")
 ax.legend();
 
 
@@ -216,15 +217,11 @@ for got, want in zip(moments(vp, t, 1.0), (a * end + b * start, c), strict=True)
 for strength in (0.25, 3.0):
     _, steered = simulate(vp, 20_000, 400, strength)
     for mark in (0.5, 0.9):
-        seen, (mean, std) = steered[round(400
-                                          * mark)], moments(vp, f64(mark)[0], strength)
-        assert (
-            abs(seen.mean() - mean) < 0.012
-            and abs(seen.std() - std) < 0.012
-            and abs(std - vp.coefs(mark).c) > 0.03
-        )
-    mean, std = moments(vp, f64(1 - 1e-12)[0], strength)
-    assert abs(mean - end) < 0.01 and std < 0.01
+        seen, (m, std) = steered[round(400 * mark)], moments(vp, f64(mark)[0], strength)
+        assert abs(seen.mean() - m) < 0.012 and abs(seen.std() - std) < 0.012
+        assert abs(std - vp.coefs(mark).c) > 0.03
+    m, std = moments(vp, f64(1 - 1e-12)[0], strength)
+    assert abs(m - end) < 0.01 and std < 0.01
 
 
 # %% [markdown]
@@ -258,9 +255,9 @@ for path in BRIDGES:
         split = score_from_x0(path.base, x_t, t, x0) + h
         assert ((s - split).abs() / (s.abs() + h.abs())).max() < 1e-12
         a, b, c = path.coefs(t)
-        exact = score(noisy(data, b, c), x_t - a * xT)
-        assert relative(score_from_x0(path, x_t, t, denoiser(data, path, xT)(x_t, t),
-                                      xT), exact) < 1e-9
+        x0_hat, exact = denoiser(data, path, xT)(x_t, t), noisy(data, b, c)
+        got = score_from_x0(path, x_t, t, x0_hat, xT)
+        assert relative(got, score(exact, x_t - a * xT)) < 1e-9
 
 # %% [markdown]
 # The reconstruction loss of DBAE [@kim2025dbae] compares scores, $\tfrac12g^2\|s_\theta-s\|^2$. Since $s_\theta-s=\tfrac b{c^2}(\hat x_0-x_0)$, it equals $\tfrac12\omega(t)\|\hat x_0-x_0\|^2$ with $\omega=g^2b^2/c^4$. By $b/c^2=\alpha_t/\sigma_t^2$ and $g^2=-\sigma_t^2\,\tfrac{d}{dt}\log\mathrm{SNR}_t$ this weight is simply
@@ -276,9 +273,8 @@ for path in BRIDGES:
     a, b, c = path.coefs(t)
     test_close(path.g2(t) * b**2 / c**4 / omega, one, eps=1e-10)
     test_close(-path.dgamma(t) / omega, one, eps=1e-10)
-    difference = score_from_x0(path, x_t, t, x0 + 0.3,
-                               xT) - score_from_x0(path, x_t, t, x0, xT)
-    test_close(path.g2(t) * difference[:, 0] ** 2 / (omega * 0.3**2), one, eps=1e-10)
+    wrong, right = (score_from_x0(path, x_t, t, v, xT)[:, 0] for v in (x0 + 0.3, x0))
+    test_close(path.g2(t) * (wrong - right) ** 2 / (omega * 0.3**2), one, eps=1e-10)
 
 
 # %% [markdown]
@@ -319,19 +315,14 @@ def ode_drift(path: Path, x_t: Tensor, t: Tensor, x0: Tensor, xT: Tensor | None 
 
 # %%
 for path in BRIDGES:
-    base = path.base
+    alpha, snr_T = path.base.alpha, path.base.gamma(path.T)
     for t in f64(0.02, 0.4, 0.9) * path.T:
         K = path.f(t) * x_t + path.g2(t) * doob(path, x_t, t, xT)
         full = K - path.g2(t) * score_from_x0(path, x_t, t, x0, xT)
         assert relative(reverse_drift(path, x_t, t, x0), full) < 1e-10
     for t in f64(1e-6, 0.5, 1 - 1e-6) * path.T:
         on = path.mix(x0, torch.zeros_like(x0), t, xT)
-        pulled = (
-            path.g2(t)
-            * base.gamma(path.T)
-            / base.alpha(t)
-            * (x0 - xT / base.alpha(path.T))
-        )
+        pulled = path.g2(t) * snr_T / alpha(t) * (x0 - xT / alpha(path.T))
         assert relative(reverse_drift(path, on, t, x0), path.f(t) * on - pulled) < 1e-6
         da, db = (derivative(lambda s, i=i: path.coefs(s)[i], t) for i in (0, 1))
         assert relative(ode_drift(path, on, t, x0, xT), da * xT + db * x0) < 1e-6
@@ -358,16 +349,15 @@ for path in BRIDGES:
 # **This is the ODE of EDM** [@karras2022edm], in which neither $x_T$ nor the drift of any SDE occurs. We check @eq-flow and @eq-edm with a denoiser that is *not* linear, the exact one of the mixture, against the drift made from $f$, $g$, $h$ and the score.
 
 # %%
-for path, pin in [(p, xT) for p in BRIDGES] + [(p, None)
-                                               for p in (VPCosine(), VE(), VPLinear())]:
+diffusions = [(p, None) for p in (VPCosine(), VE(), VPLinear())]
+for path, pin in [(p, xT) for p in BRIDGES] + diffusions:
     at = 0 * x0 if pin is None else pin
     for t in f64(0.05, 0.3, 0.6, 0.9) * path.T:
         (a, b, c), x0_hat = path.coefs(t), denoiser(data, path, pin)(x_t, t)
         da, db, dc = (derivative(lambda s, i=i: path.coefs(s)[i], t) for i in range(3))
         drift = ode_drift(path, x_t, t, x0_hat, pin)
-        assert relative(drift,
-                        da * at + db * x0_hat
-                        + dc * (x_t - a * at - b * x0_hat) / c) < 1e-9
+        eps_hat = (x_t - a * at - b * x0_hat) / c
+        assert relative(drift, da * at + db * x0_hat + dc * eps_hat) < 1e-9
         y = (x_t - a * at) / b
         dy = (drift - da * at - db * y) / b
         slope = dy / derivative(lambda s: path.gamma(s) ** -0.5, t)
@@ -384,33 +374,34 @@ for path, pin in [(p, xT) for p in BRIDGES] + [(p, None)
 for path in BRIDGES:
     for s, t in f64(0.1, 0.3, 0.2, 0.9, 0.5, 0.5).reshape(3, 2) * path.T:
         three = torch.stack([s, t, f64(path.T)[0]])
-        upper = path.base.alpha(three) * (path.base.sigma(three) ** 2
-                                          / path.base.alpha(three))[:, None]
-        joint = (
-            upper.triu() + upper.triu(1).T
-        )  # covariance of x at s <= t <= T given x_0
+        alpha, sigma = path.base.alpha(three), path.base.sigma(three)
+        upper = alpha * (sigma**2 / alpha)[:, None]
+        joint = upper.triu() + upper.triu(1).T  # of x at s <= t <= T, given x_0
         given_end = joint[0, 1] - joint[0, 2] * joint[2, 1] / joint[2, 2]
-        test_close(given_end / (path.coefs(s).b * path.coefs(t).b) * path.gamma(s), 1.0,
-                   eps=1e-9)
+        of_y = given_end / (path.coefs(s).b * path.coefs(t).b)
+        test_close(of_y * path.gamma(s), 1.0, eps=1e-9)
 
 marks = torch.tensor([200, 400, 720])
 a, b, _ = (k[:, None] for k in vp.coefs(times[:-1]))
 y = (paths[:-1] - a * end) / b
 clock = 1 / vp.gamma(times[:-1])
 expected = torch.minimum(clock[marks][:, None], clock[marks])
-noise = torch.sqrt((torch.outer(expected.diag(), expected.diag()) + expected**2)
-                   / y.shape[1])  # of a covariance
+variances = torch.outer(expected.diag(), expected.diag())
+noise = torch.sqrt((variances + expected**2) / y.shape[1])  # of a covariance
 assert ((torch.cov(y[marks]) - expected).abs() < 4 * noise + 0.01 * expected).all()
 
+# %%
+#| label: fig-disguise
+#| fig-cap: 'The six paths of @fig-pinned-paths in disguise: with the end taken off and the signal scaled to one, they are Brownian motion in the time $1/\gamma_t$, and nothing pins them.'
+#| fig-alt: 'Line chart of six jagged paths against one over gamma, from 0 to 4. All start at 1.3 and spread; a shaded band of two deviations around the level 1.3 opens like a parabola and does not close again. The paths stay in the band most of the time, and three leave it for a while.'
+at, six = clock[clock < 4][::2], y[clock < 4, :6][::2]
+spread = 2 * at.sqrt()
 fig, ax = plt.subplots()
-shown = clock < 4
-ax.fill_between(clock[shown], start - 2 * clock[shown].sqrt(),
-                start + 2 * clock[shown].sqrt(), color="C0", alpha=0.15,
-                label=r"$x_0\pm2\sigma_y$ (exact)")  # fmt: skip
+ax.fill_between(at, start - spread, start + spread, color="C0", alpha=0.15,
+                label=r"$x_0\pm2\sigma_y$ (exact)")
 ax.axhline(start, color="black", label="$x_0$")
-ax.plot(clock[shown], y[shown, :6], color="C0", linewidth=0.6)
-ax.set(xlabel=r"$1/\gamma_t$", ylabel="$y_t$",
-       title="The same six paths in disguise: Brownian motion, no pin")
+ax.plot(at, six, color="C0", linewidth=0.6)
+ax.set(xlabel=r"time $1/\gamma_t$", ylabel="$y_t$")
 ax.legend(loc="lower left");
 
 # %% [markdown]

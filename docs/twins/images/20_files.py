@@ -38,7 +38,7 @@ from fastcore.test import expect_fail, test_close, test_eq
 from PIL import Image
 from torch.utils.data import TensorDataset
 
-from scoreae.core.pages import paper
+from scoreae.core.pages import Table, paper
 
 # %%
 #| hide
@@ -134,29 +134,30 @@ def save(name, array, mode=None, **kw):
     return here / name
 
 
-red = np.zeros((2, 3, 3), np.uint8) + np.array([204, 51, 0], np.uint8)
-glass = np.dstack([red, np.full((2, 3), 64, np.uint8)])
+colour = [204, 51, 0]
+red = np.zeros((2, 3, 3), np.uint8) + np.array(colour, np.uint8)
+deep, glass = np.full((2, 3), 204 * 257, np.uint16), np.full((2, 3), 64, np.uint8)
+over_white = [round(v * 64 / 255 + 255 * 191 / 255) for v in colour]
 turned = Image.Exif()
 turned[0x0112] = 6  # turn clockwise by a quarter
 rows = [
-    ("grey.png", save("grey.png", red[..., 0]), (1, 2, 3), [204]),
+    ("grey", save("grey.png", red[..., 0]), (1, 2, 3), [204]),
     ("one bit", save("bit.png", red[..., 0] > 0, "1"), (1, 2, 3), [255]),
-    ("16 bits", save("deep.png", np.full((2, 3), 204 * 257, np.uint16)), (1, 2, 3),
-     [204]),
-    ("palette", save("palette.png", red, "P"), (3, 2, 3), [204, 51, 0]),
-    ("alpha 1/4", save("glass.png", glass), (3, 2, 3),
-     [round(v * 64 / 255 + 255 * 191 / 255) for v in (204, 51, 0)]),
-    ("EXIF", save("turned.png", red, exif=turned), (3, 3, 2), [204, 51, 0]),
-    ("CMYK", save("print.tif", red, "CMYK"), (3, 2, 3), [204, 51, 0]),
-    ("one pixel", save("dot.bmp", red[:1, :1]), (3, 1, 1), [204, 51, 0]),
+    ("16 bits", save("deep.png", deep), (1, 2, 3), [204]),
+    ("palette", save("palette.png", red, "P"), (3, 2, 3), colour),
+    ("alpha 1/4", save("glass.png", np.dstack([red, glass])), (3, 2, 3), over_white),
+    ("EXIF", save("turned.png", red, exif=turned), (3, 3, 2), colour),
+    ("CMYK", save("print.tif", red, "CMYK"), (3, 2, 3), colour),
+    ("one pixel", save("dot.bmp", red[:1, :1]), (3, 1, 1), colour),
 ]
 for _, file, shape, want in rows:
     (x,) = frames(file)
-    test_eq((x.dtype, tuple(x.shape), x[0, :, 0, 0].tolist()),
-            (torch.uint8, (1, *shape), want))
-test_close(frames(here / "glass.png", background=-1.0)[0][0, :, 0, 0].float(),
-           torch.tensor([51.2, 12.8, 0.0]), eps=0.5)
-{name: (shape, want) for name, _, shape, want in rows}
+    test_eq((x.dtype, tuple(x.shape)), (torch.uint8, (1, *shape)))
+    test_eq(x[0, :, 0, 0].tolist(), want)
+on_black = frames(here / "glass.png", background=-1.0)[0][0, :, 0, 0]
+test_close(on_black.float(), torch.tensor([51.2, 12.8, 0.0]), eps=0.5)
+Table({name: {"C, H, W": shape, "levels of a pixel": want}
+       for name, _, shape, want in rows}, name="file")
 
 # %% [markdown]
 # And files that are not what they seem: half a PNG, half a JPEG, a note, an empty file. The message says which file.
@@ -166,8 +167,11 @@ noisy = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 whole = [save("photo.png", noisy), save("photo.jpg", noisy)]
 broken = [f.with_stem("half") for f in whole] + [here / "note.txt", here / "empty.png"]
 contents = [f.read_bytes()[: f.stat().st_size // 2] for f in whole] + [b"hello", b""]
-for file, content in zip(broken, contents, strict=True):
-    file.write_bytes(content)
+for file, content in zip(broken, contents, strict=True): file.write_bytes(content)
+
+# %%
+#| include: false
+for file in broken:
     with expect_fail(ValueError, contains=file.name): frames(file)
 
 # %% [markdown]
@@ -202,29 +206,32 @@ def resize(x: Tensor, size: int | tuple[int, int], crop: str = "center", backgro
 
 # %%
 ramp = torch.linspace(-1, 1, 64).expand(1, 1, 32, 64).contiguous()
-test_close(resize(ramp, 16)[0, 0, 8], ramp[0, 0, 0].unflatten(0, (32, 2)).mean(1)[8:24],
-           eps=1e-2)  # the middle half
-test_close(resize(ramp, 16, "stretch")[0, 0, 8, [0, -1]], torch.tensor([-0.95, 0.95]),
-           eps=0.03)
-test_eq(resize(ramp, 16, "pad")[0, 0, [3, 4, 11, 12], 8].ge(0.99).tolist(),
-        [True, False, False, True])
-checks = (torch.arange(64) % 2 * 2.0 - 1).expand(1, 1, 64, 64).contiguous()
-assert (
-    resize(checks, 16)[..., 2:-2].abs().max() < 0.2
-)  # stripes finer than a pixel average to grey
+halved = ramp[0, 0, 0].unflatten(0, (32, 2)).mean(1)
+test_close(resize(ramp, 16)[0, 0, 8], halved[8:24], eps=1e-2)  # the middle half
+ends = resize(ramp, 16, "stretch")[0, 0, 8, [0, -1]]
+test_close(ends, torch.tensor([-0.95, 0.95]), eps=0.03)
+column = resize(ramp, 16, "pad")[0, 0, [3, 4, 11, 12], 8]
+test_eq(column.ge(0.99).tolist(), [True, False, False, True])
+stripes = (torch.arange(64) % 2 * 2.0 - 1).expand(1, 1, 64, 64).contiguous()
+assert resize(stripes, 16)[..., 2:-2].abs().max() < 0.2  # they average to grey
+
+# %%
 with expect_fail(ValueError, contains="crop: expected one of 'center'"):
     resize(ramp, 16, "fill")
 
-fig, axes = plt.subplots(1, 4, figsize=(6, 1.8), width_ratios=[2, 1, 1, 1])
+# %%
+#| label: fig-crops
+#| fig-cap: 'Three ways to bring a picture of 64×32 pixels to 32×32. The cut loses the sides, padding makes all smaller, stretching makes the disk an ellipse.'
+#| fig-alt: 'Four pictures in a row. The first is twice as wide as high: a grey disk on a ground that turns from green to magenta. The second is its middle, cut out; the third the whole, half as large, between two white stripes; the fourth the whole squeezed to a square, where the disk has become an upright ellipse.'
+x, y = torch.linspace(-2, 2, 64), torch.linspace(-1, 1, 32)[:, None]
 scene = torch.stack([ramp[0], -ramp[0], 0 * ramp[0]], 1)
-radius = (
-    torch.linspace(-2, 2, 64).square() + torch.linspace(-1, 1, 32)[:, None].square()
-).sqrt()
-scene = torch.where(radius < 0.7, -0.3, scene)
+scene = torch.where((x**2 + y**2).sqrt() < 0.7, -0.3, scene)
+fig, axes = plt.subplots(1, 4, figsize=(6, 1.8), width_ratios=[2, 1, 1, 1])
 shown = [("64×32", scene), *((crop, resize(scene, 32, crop)) for crop in CROPS)]
 for ax, (name, picture) in zip(axes, shown, strict=True):
     ax.imshow((picture[0].permute(1, 2, 0) + 1) / 2)
     ax.set(title=name, xticks=[], yticks=[])
+    ax.spines[:].set_visible(True)
 
 
 # %% [markdown]
@@ -417,29 +424,34 @@ def load(
 # The folder above has all of it: eight odd files, two photographs, and four that are no images. Strictly read, it is refused; with a list, the four are named.
 
 # %%
-with expect_fail(ValueError, contains="empty.png"): load(here, size=32)
 skipped = []
 x = load(here, size=32, skipped=skipped)
 test_eq((tuple(x.shape), x.dtype), ((10, 3, 32, 32), torch.float32))
 test_eq(sorted(Path(f).name for f, _ in skipped),
         ["empty.png", "half.jpg", "half.png", "note.txt"])
-with expect_fail(ValueError, contains="size: expected a size, since the images differ ((1, 1), (40, 60))"):
+
+# %%
+with expect_fail(ValueError, contains="empty.png"): load(here, size=32)
+with expect_fail(ValueError, contains="size: expected a size, since the images differ "
+                                      "((1, 1), (40, 60))"):
     load(here, skipped=[])
-(here / "nothing").mkdir()
 with expect_fail(ValueError, contains="a folder with image files"):
+    (here / "nothing").mkdir()
     load(here / "nothing")
 with expect_fail(ValueError, contains="a file or folder that exists"):
     load(here / "gone")
 
-fig, axes = plt.subplots(1, 10, figsize=(7, 1.3))
-names = sorted(f.stem for f in here.iterdir() if f.is_file()
-               and str(f) not in dict(skipped))
-for ax, picture, name in zip(axes, x, names, strict=True):
+# %%
+#| label: fig-folder
+#| fig-cap: 'What could be read of the folder, in natural order and at one size, 32×32 pixels.'
+#| fig-alt: 'Ten square pictures in a row with the names of their files: bit is white, deep and grey are light grey, dot, palette, print and turned are red, glass is pale pink, the two photos are coloured noise.'
+files = sorted(f for f in here.iterdir() if f.is_file() and str(f) not in dict(skipped))
+fig, axes = plt.subplots(1, 10, figsize=(7, 1))
+for ax, picture, file in zip(axes, x, files, strict=True):
     ax.imshow((picture.permute(1, 2, 0) + 1) / 2)
     ax.set(xticks=[], yticks=[])
-    ax.set_title(name, fontsize=9)
+    ax.set_title(file.stem, fontsize=10)
     ax.spines[:].set_visible(True)
-fig.suptitle("What could be read, in natural order, at one size", fontsize=11);
 
 # %% [markdown]
 # The same six images, as an array in two layouts, as floats in two ranges, as a dataset with labels, as an animation, and as a folder of frames, come out the same. A palette of 256 greys is enough for the animation to be exact.
@@ -447,12 +459,11 @@ fig.suptitle("What could be read, in natural order, at one size", fontsize=11);
 # %%
 base = np.random.default_rng(1).integers(0, 256, (6, 12, 16), dtype=np.uint8)
 want = torch.from_numpy(base)[:, None]
-pictures = [Image.fromarray(a) for a in base]
-pictures[0].save(here / "clip.gif", save_all=True, append_images=pictures[1:],
-                 duration=100)
+first, *others = pictures = [Image.fromarray(a) for a in base]
+first.save(here / "clip.gif", save_all=True, append_images=others, duration=100)
 (here / "frames").mkdir()
-for i, picture in enumerate(pictures):
-    picture.save(here / "frames" / f"frame{2 * i + 1}.png")
+files = [here / "frames" / f"frame{i}.png" for i in (1, 3, 5, 7, 9, 11)]
+for picture, file in zip(pictures, files, strict=True): picture.save(file)
 np.save(here / "base.npy", base)
 sources = {
     "array (N, H, W)": base,
@@ -461,7 +472,7 @@ sources = {
     ".npy file": here / "base.npy",
     "dataset with labels": TensorDataset(want, torch.arange(6)),
     "list of Pillow images": pictures,
-    "list of files": [here / "frames" / f"frame{2 * i + 1}.png" for i in range(6)],
+    "list of files": files,
     "animated GIF": here / "clip.gif",
     "folder of frames": here / "frames",
 }
@@ -471,13 +482,16 @@ for name, source in sources.items():
 test_eq(to_uint8(load(base / 255.0, value_range=(0, 1))), want)
 test_eq(load(base.astype(np.uint16) * 257, as_uint8=True), want)
 test_eq(len(load(here / "frames", limit=2)), 2)
+test_eq(load([noisy]).shape, (1, 3, 40, 60))
+Table({name: tuple(load(source).shape) for name, source in sources.items()},
+      name="source", value="N, C, H, W as loaded")
+
+# %%
 with expect_fail(ValueError, contains="value_range: expected (black, white)"):
     load(base / 255.0)
 with expect_fail(ValueError, contains="layout"): load(np.zeros((5, 3, 3, 3), np.uint8))
 with expect_fail(ValueError, contains="a single image (H, W, C) goes into a list"):
     load(noisy)
-test_eq(load([noisy]).shape, (1, 3, 40, 60))
-{name: tuple(load(source).shape) for name, source in sources.items()}
 
 
 # %% [markdown]
@@ -537,10 +551,6 @@ def fetch(url: str, target: Path, checksum: str) -> None:
 
 # %%
 target, source = here / "cache" / "set.npy", (here / "base.npy").as_uri()
-with expect_fail(ValueError, contains="checksum: expected 00"):
-    fetch(source, target, "sha256:00")
-with expect_fail(ValueError, contains="set.npy"):
-    fetch((here / "gone").as_uri(), target, "sha256:00")
 
 
 def run_out_of_space():
@@ -549,17 +559,27 @@ def run_out_of_space():
         raise OSError(28, "No space left on device")
 
 
+# %%
+with expect_fail(ValueError, contains="checksum: expected 00"):
+    fetch(source, target, "sha256:00")
+with expect_fail(ValueError, contains="set.npy"):
+    fetch((here / "gone").as_uri(), target, "sha256:00")
 with expect_fail(ValueError,
                  contains="set.npy: expected to be made, got OSError: [Errno 28]"):
     run_out_of_space()
-test_eq(list(target.parent.iterdir()), [])  # three failures, and nothing is left
-fetch(source, target,
-      "sha256:" + hashlib.sha256((here / "base.npy").read_bytes()).hexdigest())
+
+# %%
+# tried three times: a wrong checksum, no source, a full disk; and nothing is left
+test_eq(list(target.parent.iterdir()), [])
+digest = hashlib.sha256((here / "base.npy").read_bytes()).hexdigest()
+fetch(source, target, f"sha256:{digest}")
 found = [f.name for f in target.parent.iterdir()]
 test_eq(found, ["set.npy"])
-git_name_of_hello = "git:ce013625030ba8dba906f756967f9e9ca394464a"  # of "hello" and a newline, by `git hash-object`
-(here / "hello").write_text("hello\n")
-fetch((here / "hello").as_uri(), here / "cache" / "hello", git_name_of_hello)
+
+hello = here / "hello"
+hello.write_text("hello\n")
+by_hash_object = "git:ce013625030ba8dba906f756967f9e9ca394464a"
+fetch(hello.as_uri(), here / "cache" / "hello", by_hash_object)
 test_eq(data_root(here), here)
 found
 

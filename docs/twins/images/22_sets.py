@@ -36,7 +36,7 @@ import tempfile
 import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_eq
 
-from scoreae.core.pages import paper
+from scoreae.core.pages import Table, paper
 
 # %%
 #| hide
@@ -76,16 +76,22 @@ parts = {split: digits(split, labels=True) for split in SPLITS}
 test_eq({split: len(x) for split, (x, y) in parts.items()},
         {"train": 1200, "val": 200, "test": 397})
 everything = torch.cat([x for x, _ in parts.values()]).flatten(1)
-test_eq(len({tuple(v) for v in everything.tolist()}),
-        1797)  # no image in two splits, and no two alike
+different = {tuple(v) for v in everything.tolist()}
+test_eq(len(different), 1797)  # no image in two splits, and no two alike
 test_eq(((everything + 1) * 8).remainder(1).abs().max().item(), 0.0)
+
+# %%
 with expect_fail(ValueError, contains="split"): digits("all")
 
-fig, axes = plt.subplots(2, 10, figsize=(6, 1.7))
-for ax, picture, label in zip(axes.T.flat, parts["test"][0], parts["test"][1],
-                              strict=False):
+# %%
+#| label: fig-digits
+#| fig-cap: 'Twenty digits of the test split with their labels, 8×8 pixels.'
+#| fig-alt: 'Two rows of ten small pictures of handwritten digits, white on black, each with the digit as its title.'
+fig, axes = plt.subplots(2, 10, figsize=(7, 1.9))
+shown = zip(axes.flat, *(v[:20] for v in parts["test"]), strict=True)
+for ax, picture, label in shown:
     ax.imshow(picture[0], vmin=-1, vmax=1)
-    ax.set_title(int(label), fontsize=9)
+    ax.set_title(int(label), fontsize=10)
     ax.set_axis_off()
 
 
@@ -132,25 +138,25 @@ def blocks(x):
 
 
 cut = {split: patches(split, labels=True) for split in SPLITS}
-seen = {split: blocks(x) for split, (x, y) in cut.items()}
-assert (
-    not seen["train"] & seen["val"]
-    and not seen["train"] & seen["test"]
-    and not seen["val"] & seen["test"]
-)
-assert blocks(cut["train"][0][:2650]) & blocks(
-    cut["train"][0][2650:]
-)  # the search does find blocks that are shared
+train, val, test = (blocks(x) for x, _ in cut.values())
+assert not train & val and not train & test and not val & test
+first, second = (blocks(x) for x in cut["train"][0].split(2650))
+assert first & second  # the search does find blocks that are shared
 test_eq(len(patches(limit=7)), 7)
+Table({split: tuple(x.shape) for split, (x, y) in cut.items()}, "split", "N, C, H, W")
+
+# %%
 with expect_fail(ValueError, contains="size: expected an integer >= 1 and <= 96"):
     patches("val", size=97)
 
-fig, axes = plt.subplots(2, 12, figsize=(7, 1.6))
-for ax, picture in zip(axes.flat, cut["train"][0], strict=False):
+# %%
+#| label: fig-patches
+#| fig-cap: 'Twenty training patches of the two photographs, 32×32 pixels.'
+#| fig-alt: 'Two rows of ten small colour pictures: pieces of a temple''s roof and columns, of bushes, of pale sky, and of orange petals before a dark green ground.'
+fig, axes = plt.subplots(2, 10, figsize=(7, 1.5))
+for ax, picture in zip(axes.flat, cut["train"][0][:20], strict=True):
     ax.imshow((picture.permute(1, 2, 0) + 1) / 2)
     ax.set_axis_off()
-fig.suptitle("Training patches, 32×32 pixels", fontsize=11)
-{split: tuple(x.shape) for split, (x, y) in cut.items()}
 
 # %% [markdown]
 # ## Public sets
@@ -271,15 +277,16 @@ test_eq(to_uint8(got["test"][0])[:, 0].numpy(), tiny["t10k"])
 both = to_uint8(torch.cat([got["train"][0], got["val"][0]]))[:, 0].numpy()
 test_eq(sorted(a.tobytes() for a in both), sorted(a.tobytes() for a in tiny["train"]))
 for x, y in got.values(): test_eq(to_uint8(x)[:, 0, 0, 0] % 10, y)
+Table({split: tuple(x.shape) for split, (x, y) in got.items()}, "split", "N, C, H, W")
 
+# %%
 with expect_fail(ValueError,
                  contains="a folder that has MNIST in MNIST, or download=True"):
     mnist(root=root)
-short = raw / "train-images-idx3-ubyte"
-short.write_bytes(short.read_bytes()[:1000])
 with expect_fail(ValueError, contains="expected an intact copy of FashionMNIST"):
+    short = raw / "train-images-idx3-ubyte"
+    short.write_bytes(short.read_bytes()[:1000])
     fashion_mnist(root=root)
-{split: tuple(x.shape) for split, (x, y) in got.items()}
 
 # %% [markdown]
 # **CelebA** [@liu2015celeba]: faces of celebrities, 178×218 pixels, each with forty attributes, split by the authors. The centre is cut out and scaled to `size`. **Moving MNIST** [@srivastava2015moving]: ten thousand clips of 20 frames with two bouncing digits each, published as a test set; we split it 8:1:1. It has no labels.
@@ -380,18 +387,22 @@ def dsprites(
 # %%
 x, factors, _ = sprites(200, soft=False, grid=True)
 values = torch.cat([torch.ones(200, 1), factors], 1).double().numpy()
-np.savez_compressed(root / "mini.npz", imgs=(x[:, 0] > 0).numpy().astype(np.uint8),
-                    latents_values=values)
-small = {split: dsprites(split, labels=True, root=root / "mini.npz")
-         for split in SPLITS}
+images, mini = (x[:, 0] > 0).numpy().astype(np.uint8), root / "mini.npz"
+np.savez_compressed(mini, imgs=images, latents_values=values)
+small = {split: dsprites(split, labels=True, root=mini) for split in SPLITS}
 test_eq({split: len(x) for split, (x, y) in small.items()},
         {"train": 160, "val": 20, "test": 20})
 for x, y in small.values(): test_eq(draw_sprites(y, soft=False), x)
-test_eq(dsprites(root=root / "mini.npz", limit=5), small["train"][0][:5])
-(root / "cut.npz").write_bytes((root / "mini.npz").read_bytes()[:-100])
+test_eq(dsprites(root=mini, limit=5), small["train"][0][:5])
+
+# %%
 with expect_fail(ValueError, contains="cut.npz: expected an intact dSprites file"):
+    (root / "cut.npz").write_bytes(mini.read_bytes()[:-100])
     dsprites(root=root / "cut.npz")
 with expect_fail(ValueError, contains="or download=True"): dsprites(root=root)
+
+# %%
+#| hide
 room.cleanup()
 
 # %% [markdown]
@@ -405,7 +416,9 @@ test_eq(draw_disks(factors, size=16), x)
 own = load(to_uint8(x), size=8)
 test_eq((names, tuple(own.shape)), (("x", "y", "background"), (64, 1, 8, 8)))
 clip = clips(digits()[:4], 4, frames=5, motion="rotate")
-tuple(clip.x.shape), clip.names
+Table({"disks": {"shape": tuple(x.shape), "factors": names},
+       "clips of digits": {"shape": tuple(clip.x.shape), "factors": clip.names},
+       "the disks, loaded at size 8": {"shape": tuple(own.shape)}}, "set")
 
 # %% [markdown]
 # ## What can go wrong

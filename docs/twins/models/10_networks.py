@@ -24,6 +24,8 @@ from scoreae.core.checks import check_shape, require_int
 #| hide
 from fastcore.test import expect_fail, test_close, test_eq
 
+from scoreae.core.pages import Table
+
 
 # %% [markdown]
 # ## The noise level
@@ -135,18 +137,19 @@ class UNet(nn.Module):
 
 
 # %%
-SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (2, 9, 14), (1, 3, 3),
-          (1, 1, 1)]
+SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64),
+          (2, 9, 14), (1, 3, 3), (1, 1, 1)]
 torch.manual_seed(0)
-rows = []
+rows = {}
 for shape in SHAPES:
     net = UNet(shape, width=16, z_dim=5, extra=shape[0])
     x, level, z = torch.randn(2, *shape), torch.tensor([-12.0, 16.0]), torch.randn(2, 5)
     y = net(x, level, z, x)
     test_eq(y.shape, x.shape)
     test_eq(y.abs().max().item(), 0.0)  # the head starts at zero
-    rows.append((shape, resolutions(shape), sum(p.numel() for p in net.parameters())))
-rows
+    weights = sum(p.numel() for p in net.parameters())
+    rows[shape] = {"resolutions": resolutions(shape), "parameters": f"{weights:,}"}
+Table(rows, "channels, height, width")
 
 
 # %% [markdown]
@@ -205,20 +208,20 @@ class ImageDecoder(nn.Module):
 # %%
 for shape in SHAPES:
     x = torch.randn(4, *shape, dtype=torch.float64)
-    encoder, decoder = (
-        HalfUNet(shape, out=6, width=8).double(),
-        ImageDecoder(shape, z_dim=6, width=8).double(),
-    )
+    encoder = HalfUNet(shape, out=6, width=8).double()
+    decoder = ImageDecoder(shape, z_dim=6, width=8).double()
     z = encoder(x)
     test_eq(z.shape, (4, 6))
     test_eq(decoder(z).shape, x.shape)
     test_close(encoder(x[:1]), z[:1], eps=1e-10)  # no image sees another
     test_close(decoder(z[2:3]), decoder(z)[2:3], eps=1e-10)
     assert z.std(0).min() > 0  # codes differ between images
+test_eq([check_widths(32), check_widths(9)], [(32, 16), (9, 8)])
+test_eq(check_widths(32, 4), (32, 4))
+
+# %%
 with expect_fail(ValueError, contains="shape"): UNet((8, 8))
 with expect_fail(ValueError, contains="width"): UNet((1, 8, 8), width=0)
-test_eq([check_widths(32), check_widths(9), check_widths(32, 4)],
-        [(32, 16), (9, 8), (32, 4)])
 with expect_fail(ValueError, contains="encoder_width"): check_widths(32, 0)
 with expect_fail(ValueError, contains="z_dim"): ImageDecoder((1, 8, 8), 0)
 
@@ -259,12 +262,9 @@ class MLP(nn.Module):
 
 # %%
 encoder = HalfUNet((1, 8, 8), out=3, width=8, levels=True).double()
-for p in encoder.parameters():
-    torch.nn.init.normal_(p, std=0.2)  # leave the identity start
-x, level = (
-    torch.randn(2, 1, 8, 8, dtype=torch.float64),
-    torch.tensor([0.0, 3.0], dtype=torch.float64),
-)
+for p in encoder.parameters(): nn.init.normal_(p, std=0.2)  # leave the identity start
+x = torch.randn(2, 1, 8, 8, dtype=torch.float64)
+level = torch.tensor([0.0, 3.0], dtype=torch.float64)
 
 
 def guidance_energy(weight):
@@ -272,18 +272,16 @@ def guidance_energy(weight):
     params = {**dict(encoder.named_parameters()), "stem.weight": weight}
     xg = x.clone().requires_grad_()
     z = torch.func.functional_call(encoder, params, (xg, level))
-    return torch.autograd.grad(z.square().sum(), xg,
-                               create_graph=True)[0].square().sum()
+    G = torch.autograd.grad(z.square().sum(), xg, create_graph=True)[0]
+    return G.square().sum()
 
 
 w = encoder.stem.weight.detach()
 direction = torch.randn(w.shape, dtype=torch.float64)
 exact = torch.autograd.grad(guidance_energy(wg := w.clone().requires_grad_()), wg)[0]
-step = 1e-5
-numeric = (guidance_energy(w + step * direction)
-           - guidance_energy(w - step * direction)) / (2 * step)
-test_close((exact * direction).sum() / numeric, torch.ones((), dtype=torch.float64),
-           eps=1e-6)
+up, down = (guidance_energy(w + step * direction) for step in (1e-5, -1e-5))
+numeric = (up - down) / 2e-5
+test_close(((exact * direction).sum() / numeric).item(), 1.0, eps=1e-6)
 
 # %% [markdown]
 # ## What can go wrong

@@ -28,12 +28,12 @@ from scoreae.foundations.scores import Denoiser, Scalings, plain_residual, scali
 import math
 import tempfile
 
-import numpy as np
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from diffusers.utils.logging import disable_progress_bar
 from fastcore.test import expect_fail, test_close, test_eq
 
 from scoreae.core.checks import rng
+from scoreae.core.pages import Table
 from scoreae.foundations.bounds import bound_terms
 from scoreae.foundations.paths import VPCosine, VPLinear
 from scoreae.foundations.samplers import sample
@@ -50,7 +50,7 @@ f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
 #
 # A discrete diffusion [@ho2020ddpm] has $N$ timesteps $i=0,\dots,N-1$ and a table $\bar\alpha_i=\alpha_i^2$ with $\sigma_i^2=1-\bar\alpha_i$. A path needs one decreasing function $\lambda(t)$ from $+\infty$ ([Paths](../foundations/02_paths.ipynb)). Put timestep $i$ at the time $t_i=(i+1)/N$, so that the clean image is at $t=0$ and the last timestep at $t=1$, and join the values of the log-SNR by straight lines:
 #
-# $$\lambda(t_i)=\log\frac{\bar\alpha_i}{1-\bar\alpha_i},\qquad\lambda\ \text{linear in}\ t\ \text{in between},\qquad\lambda(t)=\lambda(t_0)-\log(Nt)\ \text{ for }t<t_0 .$$ {#eq-table}
+# $$\begin{aligned}\lambda(t_i)&=\log\frac{\bar\alpha_i}{1-\bar\alpha_i},\qquad\lambda\ \text{linear in}\ t\ \text{in between},\\\lambda(t)&=\lambda(t_0)-\log(Nt)\ \text{ for }t<t_0 .\end{aligned}$$ {#eq-table}
 #
 # Below the first entry the SNR grows like $1/t$, which is what a constant noise rate does near $t=0$: there $g^2=-\lambda'\sigma^2=\sigma^2/t\to1/\mathrm{SNR}(t_0)t_0$ stays finite. Between entries $-\lambda'$ is the slope of the line. The inverse is the same interpolation with the axes exchanged. And $\mathrm{SNR}_t-\mathrm{SNR}_T=\mathrm{SNR}_T\,(e^{\lambda_t-\lambda_T}-1)$ does not cancel, since near $T$ the exponent is a product.
 
@@ -118,23 +118,25 @@ test_close(path.alpha(entries) ** 2, linear, eps=1e-12)
 test_close(path.timestep(entries), torch.arange(1000.0).double(), eps=1e-9)
 
 t = torch.rand(500, dtype=torch.float64, generator=rng(0)).clamp(min=1e-6) ** 3
-test_close(path.t_of_gamma(path.gamma(t)) / t, torch.ones_like(t), eps=1e-9)
-test_close(path.snr_gap(t) / (path.gamma(t) - path.gamma(1.0)), torch.ones_like(t),
-           eps=1e-6)
+one = torch.ones_like(t)
+test_close(path.t_of_gamma(path.gamma(t)) / t, one, eps=1e-9)
+test_close(path.snr_gap(t) / (path.gamma(t) - path.gamma(1.0)), one, eps=1e-6)
 s = t.clone().requires_grad_()
 slope = lambda v: torch.autograd.grad(v.sum(), s, retain_graph=True)[0]
-test_close(slope(path.alpha(s).log()) / path.f(t), torch.ones_like(t), eps=1e-8)
+test_close(slope(path.alpha(s).log()) / path.f(t), one, eps=1e-8)
 grown = slope(path.sigma(s) ** 2) - 2 * path.f(t) * path.sigma(t) ** 2
-test_close(grown / path.g2(t), torch.ones_like(t), eps=1e-8)
+test_close(grown / path.g2(t), one, eps=1e-8)
 
 mid, off = 0.05 + 0.9 * torch.rand(500, dtype=torch.float64, generator=rng(1)), {}
 for n in (100, 1000):
     sampled = Discrete(VPLinear().alpha((torch.arange(n).double() + 1) / n) ** 2)
     off[n] = (sampled.logsnr(mid) - VPLinear().logsnr(mid)).abs().max().item()
 assert 50 < off[100] / off[1000] < 200  # second order in 1/N
+Table(off, "entries of the table", "largest error of the log-SNR")
+
+# %%
 with expect_fail(ValueError, contains="alpha_bar: expected two or more falling"):
     Discrete((0.9, 0.0))
-off
 
 
 # %% [markdown]
@@ -186,14 +188,14 @@ class Given(nn.Module):
 # %%
 data = gaussian(torch.zeros(4), torch.diag(f64(3.0, 1.0, 0.3, 0.1)))
 exact = Given(denoiser(data, path), path)
-x0, eps = data.sample(6, seed=0), torch.randn(6, 4, generator=rng(1),
-                                              dtype=torch.float64)
-t = torch.linspace(0.1, 0.9, 6, dtype=torch.float64)
 test_eq((exact.spec, len(exact.state_dict())), ({"given": "function"}, 0))
-x_t = path.mix(x0, eps, t)
-test_close(exact.residual(x0, eps, t),
-           (x_t - path.coefs(t).b[:, None] * exact(x_t, t)) / path.sigma(t)[:, None]
-           - eps)
+x0 = data.sample(6, seed=0)
+eps = torch.randn(6, 4, generator=rng(1), dtype=torch.float64)
+t = torch.linspace(0.1, 0.9, 6, dtype=torch.float64)
+x_t, b, sigma = path.mix(x0, eps, t), path.coefs(t).b[:, None], path.sigma(t)[:, None]
+test_close(exact.residual(x0, eps, t), (x_t - b * exact(x_t, t)) / sigma - eps)
+
+# %%
 with expect_fail(ValueError, contains="denoiser: expected estimates of shape (6, 4)"):
     Given(lambda x, t: x[:, :1], path)(x_t, t)
 with expect_fail(ValueError, contains="path: expected the unpinned path"):
@@ -265,33 +267,35 @@ def as_given(denoiser: Callable | dict, path: Diffusion | None) -> Given:
 
 # %%
 torch.manual_seed(0)
-small = {"sample_size": 8, "in_channels": 1, "out_channels": 1, "layers_per_block": 1,
-         "norm_num_groups": 4}
-unet = UNet2DModel(block_out_channels=(8, 8),
-                   down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-                   up_block_types=("AttnUpBlock2D", "UpBlock2D"), attention_head_dim=4,
-                   **small).eval()  # fmt: skip
-images, noise = (
-    torch.rand(4, 1, 8, 8, generator=rng(0)) * 2 - 1,
-    torch.randn(4, 1, 8, 8, generator=rng(1)),
-)
+unet = UNet2DModel(
+    sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 8),
+    down_block_types=("DownBlock2D", "AttnDownBlock2D"), layers_per_block=1,
+    up_block_types=("AttnUpBlock2D", "UpBlock2D"), attention_head_dim=4,
+    norm_num_groups=4).eval()
+images = torch.rand(4, 1, 8, 8, generator=rng(0)) * 2 - 1
+noise = torch.randn(4, 1, 8, 8, generator=rng(1))
+
+
+def check(schedule, said):
+    "Our path and estimates against those of a scheduler of diffusers."
+    how = {"beta_schedule": schedule, "prediction_type": said, "clip_sample": False}
+    scheduler = DDIMScheduler(1000, **how)
+    scheduler.set_timesteps(1000)
+    D = from_diffusers(unet, scheduler)
+    for i in (0, 3, 250, 700, 998):
+        t = f64((i + 1) / 1000)[0]
+        x_t = D.path.mix(images, noise, t)
+        mixed = scheduler.add_noise(images, noise, torch.tensor([i] * 4))
+        test_close(x_t, mixed, eps=1e-5)
+        with torch.no_grad():
+            out, ours, r = unet(x_t, i).sample, D(x_t, t), D.residual(images, noise, t)
+        theirs = scheduler.step(out, i, x_t).pred_original_sample
+        assert ((ours - theirs).abs() / (1 + theirs.abs())).max() < 1e-3
+        if said == "epsilon": test_close(r, out - noise, eps=1e-4)
+
+
 for schedule in ("linear", "squaredcos_cap_v2"):
-    for said in PREDICTIONS:
-        scheduler = DDIMScheduler(1000, beta_schedule=schedule, prediction_type=said,
-                                  clip_sample=False)
-        scheduler.set_timesteps(1000)
-        D = from_diffusers(unet, scheduler)
-        for i in (0, 3, 250, 700, 998):
-            t = f64((i + 1) / 1000)[0]
-            x_t = D.path.mix(images, noise, t)
-            test_close(x_t, scheduler.add_noise(images, noise, torch.tensor([i] * 4)),
-                       eps=1e-5)
-            with torch.no_grad():
-                out, ours, r = unet(x_t,
-                                    i).sample, D(x_t, t), D.residual(images, noise, t)
-            theirs = scheduler.step(out, i, x_t).pred_original_sample
-            assert ((ours - theirs).abs() / (1 + theirs.abs())).max() < 1e-3
-            if said == "epsilon": test_close(r, out - noise, eps=1e-4)
+    for said in PREDICTIONS: check(schedule, said)
 
 # %% [markdown]
 # From a folder and back: the pipeline is saved by diffusers, loaded here, and says the same. What does not fit is named.
@@ -308,14 +312,18 @@ with torch.no_grad(): answers = [E.eval()(images, t) for E in (D, loaded, again)
 test_eq(answers[0], answers[1])
 test_eq(answers[0], answers[2])
 
+# %%
+#| include: false
+table = lambda **kw: DDPMScheduler(10, **kw)
 for name, call in {
     "prediction_type: expected one of 'epsilon', 'sample', 'v_prediction'":
-        lambda: from_diffusers(unet, DDPMScheduler(10, prediction_type="flow")),
+        lambda: from_diffusers(unet, table(prediction_type="flow")),
     "scheduler: expected one with a table": lambda: from_diffusers(unet, None),
     "source: expected a folder, a pipeline": lambda: from_diffusers(3, scheduler),
-    "falling numbers inside (0, 1)": lambda: from_diffusers(unet, DDPMScheduler(10, rescale_betas_zero_snr=True)),
+    "falling numbers inside (0, 1)":
+        lambda: from_diffusers(unet, table(rescale_betas_zero_snr=True)),
     "denoiser: expected the denoiser itself": lambda: as_given({"given": "Mine"}, None),
-}.items():  # fmt: skip
+}.items():
     with expect_fail(ValueError, contains=name): call()
 
 # %% [markdown]
@@ -331,11 +339,16 @@ for name, p in {"table": path, "VP linear": VPLinear()}.items():
     nats[name] = -sum(costs.values()) - log_density(data, x)
 test_close(nats["table"].mean(), nats["VP linear"].mean(), eps=2e-3)
 assert abs(nats["table"].mean()) < 4 * nats["table"].std() / 4000**0.5
+error = {k: f"{v.mean():.3f} ± {v.std() / 4000**0.5:.3f}" for k, v in nats.items()}
+Table(error, "path", "bound less log q (nats)")
+
+# %%
 drawn = sample(exact, path, torch.zeros(8000, 4, dtype=torch.float64), 80, seed=0)
-ratio = drawn.var(0) / f64(3.0, 1.0, 0.3, 0.1)
+variances = f64(3.0, 1.0, 0.3, 0.1)
+ratio = drawn.var(0) / variances
 assert (ratio - 1).abs().max() < 0.06
-error = {k: f"{v.mean():.3f} ± {v.std() / 4000**0.5:.3f} nats" for k, v in nats.items()}
-{"bound minus log q": error, "relative variances": np.round(ratio.numpy(), 2).tolist()}
+found = zip(variances.tolist(), ratio.tolist(), strict=True)
+Table({v: f"{r:.2f}" for v, r in found}, "variance of the data", "samples' over data's")
 
 # %% [markdown]
 # ## What can go wrong

@@ -35,7 +35,7 @@ from sklearn.datasets import load_digits
 from torch.distributions import Independent, Normal, kl_divergence
 
 from scoreae.core.checks import bcast, randn_like, rng, sqnorm
-from scoreae.core.pages import paper
+from scoreae.core.pages import Table, paper
 from scoreae.foundations.scores import residual
 
 # %%
@@ -137,23 +137,24 @@ class DBAE(Autoencoder):
 # %%
 images = torch.tensor(load_digits().images / 8 - 1, dtype=torch.float32)[:, None]
 x = images[:6]
-variants = [{"path": "ve"}, {"stochastic": True, "kl_weight": 1e-3},
-            {"condition": "xT"}, {"condition": "z"}]
-for kw in [{}, *variants, {"weighting": "elbo"}]:
+for kw in [{}, {"path": "ve"}, {"stochastic": True, "kl_weight": 1e-3},
+           {"condition": "xT"}, {"condition": "z"}, {"weighting": "elbo"}]:
     model = DBAE((1, 8, 8), z_dim=4, width=8, **kw)
     loss, parts = model.loss(x, g)
     loss.backward()
-    assert loss.isfinite() and all(p.grad is not None
-                                   for p in model.encoder_net.parameters())
+    learns = [p.grad is not None for p in model.encoder_net.parameters()]
+    assert loss.isfinite() and all(learns)
     z = model.encode(x)
     test_eq(model.endpoint(z).shape, x.shape)
-    for mode in ("point", "sample"):
-        test_eq(model.decode(z, mode, steps=3).shape, x.shape)
-    test_eq(model.bound(x, n=2).covers,
-            "log p(x)" if kw.get("stochastic") else "log p(x|z)")
+    test_eq(model.decode(z, "point", steps=3).shape, x.shape)
+    test_eq(model.decode(z, "sample", steps=3).shape, x.shape)
+    covered = "log p(x)" if kw.get("stochastic") else "log p(x|z)"
+    test_eq(model.bound(x, n=2).covers, covered)
+
+# %%
+#| include: false
 bad = {"kl_weight": 1e-3, "tc_weight": 1.0, "endpoint_noise": -1.0, "path": "vpve",
-       "stochastic": 1, "condition": "x"}
-bad |= {"encoder_width": 0, "width": 8.5}
+       "stochastic": 1, "condition": "x", "encoder_width": 0, "width": 8.5}
 for name, value in bad.items():
     with expect_fail(ValueError, contains=f"{name}: expected"):
         DBAE((1, 8, 8), 4, **{name: value})
@@ -162,21 +163,20 @@ for name, value in bad.items():
 # **A price for the code, and a noisy end.** A stochastic encoder may be charged for its rate (`kl_weight`), and for the dependence of its axes (`tc_weight`, the total correlation of [Priors](12_priors.ipynb)); its mean spread is monitored with the loss. With `endpoint_noise` the end is $x_T=\mathrm{dec}_\psi(z)+\tau\xi$, drawn once for loss, bound and sample alike; a point starts at its mean. The bound stays one, since model and data share the law of $x_T$ given $z$ ([What DBAE's theorems say](../dbae_claims/70_theorems.ipynb)). Note that $\tau$ is in units of the decoder's output, whose scale training is free to choose.
 
 # %%
-kw = {"width": 8, "stochastic": True, "endpoint_noise": 0.5}
-plain, priced = (DBAE((1, 8, 8), 4, kl_weight=0.1, tc_weight=w, **kw)
-                 for w in (0.0, 2.0))
+kw = {"width": 8, "stochastic": True, "endpoint_noise": 0.5, "kl_weight": 0.1}
+plain, priced = (DBAE((1, 8, 8), 4, tc_weight=w, **kw) for w in (0.0, 2.0))
 priced.load_state_dict(plain.state_dict())
 for m in (plain, priced): m.prepare(images)
-(loss, parts), (more, priced_parts) = (m.loss(images[:64], rng(1))
-                                       for m in (plain, priced))
-test_close(more - loss, 2 * priced_parts["total correlation"], eps=1e-3)
+(loss, _), (more, parts) = (m.loss(images[:64], rng(1)) for m in (plain, priced))
+test_close(more - loss, 2 * parts["total correlation"], eps=1e-3)
 
 z = plain.encode(images[:500])
 drawn = (plain.draw_endpoint(z, g) - plain.endpoint(z)).detach()
 test_close((drawn.mean(), drawn.std()), (0.0, 0.5), eps=0.01)
-test_eq(plain.decode(z[:2], seed=0),
-        plain.decode(z[:2], seed=1))  # a point knows no noise
-{k: round(v.item(), 3) for k, v in priced_parts.items()}
+points = [plain.decode(z[:2], seed=seed) for seed in (0, 1)]
+test_eq(*points)  # a point knows no noise
+units = {"rate": "rate (nats)", "total correlation": "total correlation (nats)"}
+Table({units.get(k, k): v.item() for k, v in parts.items()}, "part of the loss")
 
 # %% [markdown]
 # **The endpoint gets in, whatever `condition` says.** With `condition="z"` the network is not given $x_T$ as an extra picture. It still sees it: $x_t$ contains $a_tx_T$, and nobody takes it off. Below, the same image, code and noise on bridges with two different endpoints. The exact estimate would not move; the network's does, in each of the three conditions.
@@ -188,13 +188,12 @@ for condition in CONDITIONS:
     model = DBAE((1, 8, 8), z_dim=4, width=8, condition=condition)
     for p in model.net.parameters(): torch.nn.init.normal_(p, std=0.2, generator=g)
     z = model.encode(x)
-    ends = model.endpoint(z).detach(), model.endpoint(z).detach() + 0.5
-    with torch.no_grad():
-        one, two = (model.denoiser(z, xT)(model.path.mix(x, eps, t, xT), t)
-                    for xT in ends)
-    moved[condition] = (one - two).square().mean().sqrt().item()
+    end = model.endpoint(z).detach()
+    answer = lambda xT, m=model, z=z: m.denoiser(z, xT)(m.path.mix(x, eps, t, xT), t)
+    with torch.no_grad(): change = answer(end) - answer(end + 0.5)
+    moved[condition] = change.square().mean().sqrt().item()
 assert min(moved.values()) > 0.05
-{k: f"moved by {v:.2f}" for k, v in moved.items()}
+Table(moved, "condition", "change of the estimate (rms)", digits=2)
 
 # %% [markdown]
 # **Gradients through both doors.** $x_t$ contains $x_T$, and the denoiser sees $x_T$: the derivative of the loss with respect to the decoder's last layer must equal a finite difference of the whole computation, noise and levels held fixed. That fails if either way is cut.
@@ -202,18 +201,16 @@ assert min(moved.values()) > 0.05
 # %%
 model = DBAE((1, 8, 8), z_dim=4, width=8).double()
 for p in model.parameters(): torch.nn.init.normal_(p, std=0.3, generator=g)
-eps, t = (
-    torch.randn(x.shape, generator=g, dtype=torch.float64),
-    torch.linspace(0.1, 0.95, 6, dtype=torch.float64),
-)
+x = x.double()
+eps = torch.randn(x.shape, generator=g, dtype=torch.float64)
+t = torch.linspace(0.1, 0.95, 6, dtype=torch.float64)
 bias = model.endpoint_net.head[2].bias
 
 
 def error():
-    z = model.encoder_net(x.double())
+    z = model.encoder_net(x)
     xT = model.endpoint(z)
-    return sqnorm(residual(model.denoiser(z, xT), model.path, x.double(), eps, t,
-                           xT)).sum()
+    return sqnorm(residual(model.denoiser(z, xT), model.path, x, eps, t, xT)).sum()
 
 
 exact = torch.autograd.grad(error(), bias)[0].item()
@@ -228,8 +225,8 @@ test_close(exact / numeric, 1.0, eps=1e-6)
 # **The loss is the bound's.** With `weighting="elbo"` and $\beta=1$, and with the same draws, the loss is $\tfrac12(u_{\max}-u_{\min})\,\gamma\,\|x_0-\hat x_0\|^2$ plus the rate, computed by hand from @eq-lae's pieces. What the bound adds is last step and $S$: small beside the rest, not zero.
 
 # %%
-model = DBAE((1, 8, 8), 4, width=8, stochastic=True, kl_weight=1.0,
-             weighting="elbo").double().eval()
+how = {"stochastic": True, "kl_weight": 1.0, "weighting": "elbo"}
+model = DBAE((1, 8, 8), 4, width=8, **how).double().eval()
 for p in model.parameters(): torch.nn.init.normal_(p, std=0.1, generator=g)
 x = images[:32].double()
 loss, _ = model.loss(x, rng(7))
@@ -241,17 +238,15 @@ t, _ = model.draw_times(32, draws)
 eps, xT = randn_like(x, draws), model.endpoint_net(z)
 a, b, c = (bcast(k, x) for k in model.path.coefs(t))
 estimate = model.denoiser(z, xT)(a * xT + b * x + c * eps, t)
-denoising = (
-    (model.path.gamma(t) * sqnorm(x - estimate)).mean()
-    / 2
-    * math.log(model.gamma_max / model.gamma_min)
-)
-rate = kl_divergence(Independent(q, 1),
-                     Independent(Normal(torch.zeros(4), torch.ones(4)), 1)).mean()
+errors = model.path.gamma(t) * sqnorm(x - estimate)
+denoising = errors.mean() / 2 * math.log(model.gamma_max / model.gamma_min)
+standard = Independent(Normal(torch.zeros(4), torch.ones(4)), 1)
+rate = kl_divergence(Independent(q, 1), standard).mean()
 test_close((loss / (denoising + rate)).item(), 1, eps=1e-5)
-terms = model.bound(x, n=4).terms
-assert 0 < terms["start"] < 0.3
-f"{loss:.2f} nats = denoising {denoising:.2f} + rate {rate:.3f}; and S = {terms['start']:.3f}"
+start = model.bound(x, n=4).terms["start"]
+assert 0 < start < 0.3
+found = {"loss": loss, "denoising, by hand": denoising, "rate": rate, "S": start}
+Table({k: f"{v:.3f}" for k, v in found.items()}, "of 32 images", "mean (nats)")
 
 # %% [markdown]
 # **VE, and uniform times.** `simple` and `edm` draw $t$ uniformly. On the VP bridge that covers the noise levels at which images are decided. On the VE bridge it hardly visits them: $t$ *is* the noise level there, and of draws up to $\gamma_{\min}=e^{-6}$, a level of 20, one in twenty is below one. Use `weighting="elbo"` there, which is uniform in $\log\gamma$ on any path.
@@ -266,8 +261,9 @@ for path in ("vp", "ve"):
 test_close(share["ve", "edm"], 1 / 20, eps=0.01)
 assert share["vp", "edm"] > 0.5
 test_close(share["ve", "elbo"], share["vp", "elbo"], eps=1e-3)
-{f"{path}, {w}": f"{100 * v:.1f} % of draws with gamma > 1"
- for (path, w), v in share.items()}
+percent = lambda *which: f"{100 * share[which]:.1f} %"
+Table({path: {w: percent(path, w) for w in ("edm", "elbo")} for path in ("vp", "ve")},
+      "draws with γ > 1")
 
 # %% [markdown]
 # ## On digits, briefly
@@ -288,21 +284,28 @@ for _ in range(150):
     history.append(loss.item())
 model.eval()
 test_close(model.moments[0], train.square().mean(), eps=0.01)
-assert sum(history[-20:]) < 0.6 * sum(history[:20])
 first, last = sum(history[:20]) / 20, sum(history[-20:]) / 20
-{"loss": f"{first:.1f}, then {last:.1f}",
- "moments": model.moments.numpy().round(3).tolist()}
+assert last < 0.6 * first
+of_x, of_end, mixed = (f"{v:.3f}" for v in model.moments)
+Table({"mean loss, first 20": f"{first:.1f}", "mean loss, last 20": f"{last:.1f}",
+       "second moment of x_0": of_x, "second moment of x_T": of_end, "mixed": mixed},
+      "150 steps")
 
 # %%
 test, faces = images[1500:1700], slice(0, 8)
 z = model.encode(test)
 rows = {"image": test, "endpoint": model.endpoint(z).detach(), "point": model.decode(z),
         "sample": model.decode(z, "sample", steps=25),
-        "1 evaluation": model.decode(z, steps=1)}  # fmt: skip
-errors = {k: sqnorm(v - test).mean().item() / 256 for k, v in rows.items()
-          if k not in ("image", "endpoint")}
+        "1 evaluation": model.decode(z, steps=1)}
+errors = {k: sqnorm(rows[k] - test).mean().item() / 256 for k in list(rows)[2:]}
 assert errors["point"] < errors["sample"] < 0.1
-fig, axes = plt.subplots(len(rows), 8, figsize=(6, 4))
+Table(errors, "reconstruction", "mean squared error on [0, 1]")
+
+# %%
+#| label: fig-digits
+#| fig-cap: 'Eight test digits after 150 steps of training, and what their codes become: the decoded end of the bridge (grey scale of its own), the point, a sample with fresh noise, and the point from a single evaluation.'
+#| fig-alt: 'Five rows of eight small grey pictures. Images: digits. Endpoints: grey, blurred pictures of low contrast in which the digits can still be made out. Point, sample and single evaluation: digits that resemble the images; the samples differ most from them.'
+fig, axes = plt.subplots(len(rows), 8, figsize=(6, 3.4))
 for row, (name, pictures) in zip(axes, rows.items(), strict=True):
     span = pictures[faces].abs().max() if name == "endpoint" else 1
     for ax, picture in zip(row, pictures[faces], strict=True):
@@ -310,8 +313,6 @@ for row, (name, pictures) in zip(axes, rows.items(), strict=True):
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     row[0].set_ylabel(name, rotation=0, ha="right", va="center")
-fig.suptitle("DBAE after 150 steps (endpoint: own grey scale)", fontsize=11)
-{k: f"mean squared error {v:.4f} on [0, 1]" for k, v in errors.items()}
 
 # %% [markdown]
 # **What a fitted model refuses.** The network knows endpoints of the size that training had, and the preconditioning is measured on them. An endpoint ten times as large (another model's, say) is an error and not a picture; so is sampling before any training. A code far off gives no such endpoint: the decoder's normalisation keeps it in range.

@@ -31,6 +31,8 @@ from pathlib import Path
 import torch
 from fastcore.test import expect_fail, test_eq
 
+from scoreae.core.pages import Table
+
 # %% [markdown]
 # ## By name
 
@@ -64,14 +66,17 @@ def make(name: str, shape: Sequence[int], z_dim: int, **kw) -> Autoencoder:
 # %%
 torch.manual_seed(0)
 zoo = {name: make(name, (1, 8, 8), 4, width=8) for name in VARIANTS}
-test_eq(make("DBAE", (1, 8, 8), 4, width=8, kl_weight=0.5).kl_weight,
-        0.5)  # a keyword overrides a setting
+rated = make("DBAE", (1, 8, 8), 4, width=8, kl_weight=0.5)
+test_eq(rated.kl_weight, 0.5)  # a keyword overrides a setting
+weights = {k: sum(p.numel() for p in m.parameters()) for k, m in zoo.items()}
+Table({k: {"class": type(m).__name__, "parameters": f"{weights[k]:,}"}
+       for k, m in zoo.items()}, "name")
+
+# %%
 with expect_fail(ValueError, contains="kw: expected one of 'anneal', 'begin'"):
     make("AE", (1, 8, 8), 4, widht=8)
 with expect_fail(ValueError, contains="name: expected one of 'PCA', 'AE'"):
     make("GAN", (1, 8, 8), 4)
-{name: f"{type(m).__name__}, {sum(p.numel() for p in m.parameters()):,} parameters"
- for name, m in zoo.items()}
 
 
 # %% [markdown]
@@ -94,15 +99,19 @@ def load(folder: str | os.PathLike, **given) -> Autoencoder:
 # Each model, saved and loaded, decodes to the same image, bit for bit. Damage is found and named: the weights carry a checksum, and nothing is built from a file that does not match it.
 
 # %%
-with tempfile.TemporaryDirectory() as tmp:
+with tempfile.TemporaryDirectory() as folder:
     for model in zoo.values():
         z = torch.randn(2, 4)
-        model.save(f"{tmp}/m")
-        again = load(f"{tmp}/m")
+        model.save(folder)
+        again = load(folder)
         test_eq((type(again), again.config), (type(model), model.config))
         test_eq(again.decode(z, steps=2), model.decode(z, steps=2))
-    test_eq(len(list(Path(tmp, "m").iterdir())), 2)  # each save replaced the one before
+    test_eq(len(list(Path(folder).iterdir())), 2)  # each replaced the one before
 
+# %%
+#| include: false
+with tempfile.TemporaryDirectory() as tmp:
+    model.save(f"{tmp}/m")
     weights = next(Path(tmp, "m").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1])
     with expect_fail(ValueError, contains="damaged weights"): load(f"{tmp}/m")
@@ -112,21 +121,22 @@ with tempfile.TemporaryDirectory() as tmp:
     Path(tmp, "m", "config.json").write_text(json.dumps({**config, "format": 99}))
     with expect_fail(ValueError, contains="format 99"): load(f"{tmp}/m")
 
-
 # %% [markdown]
 # A network of your own cannot be written to JSON. Its weights are saved; the network itself has to be given again.
 
 # %%
-def own_encoder():
-    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 8))
+linear = lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 8))
+own = make("SAMI", (1, 8, 8), 4, width=8, encoder=linear())
+with tempfile.TemporaryDirectory() as folder:
+    own.save(folder)
+    again = load(folder, encoder=linear())
+test_eq(again.decode(torch.ones(1, 4), steps=2), own.decode(torch.ones(1, 4), steps=2))
 
-
-own = make("SAMI", (1, 8, 8), 4, width=8, encoder=own_encoder())
+# %%
+#| include: false
 with tempfile.TemporaryDirectory() as tmp:
     own.save(tmp)
-    again = load(tmp, encoder=own_encoder())
     with expect_fail(ValueError, contains="as in load(folder, encoder=...)"): load(tmp)
-test_eq(again.decode(torch.ones(1, 4), steps=2), own.decode(torch.ones(1, 4), steps=2))
 
 # %% [markdown]
 # ## What can go wrong

@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 from torch import nn
 
 from scoreae.core.checks import rng
-from scoreae.core.pages import paper
+from scoreae.core.pages import Table, paper
 from scoreae.foundations.paths import VPCosine
 from scoreae.foundations.worlds import denoiser, gaussian
 from scoreae.models.networks import LevelEmbedding
@@ -61,22 +61,25 @@ def root(beta):
 
 
 test_close(left(0.0), 0.25, eps=1e-9)
-test_close([root(b) for b in (1e-1, 3e-2, 1e-2, 1e-3)], [4.127, 6.887, 9.170, 13.811],
-           eps=1e-3)
+roots = [root(b) for b in (1e-1, 3e-2, 1e-2, 1e-3)]
+test_close(roots, [4.127, 6.887, 9.170, 13.811], eps=1e-3)
 assert root(0.26) is None
 top = (wide <= 3).double()
 test_close(left(-math.log(3 * math.exp(-3)), top), 0.75, eps=1e-3)
 
+# %%
+#| label: fig-water
+#| fig-cap: 'How fine a code is with the simple weights on the cosine path: the residual variance of every coded component grows with $\beta$ up to 1, where $\beta=1/4$ and the code collapses. The rule of thumb $\beta_{\mathrm{eff}}=1$ gives 2.5 times as much for small $\beta$.'
+#| fig-alt: 'Line chart with two logarithmic axes, residual variance against beta from 0.001 to 0.25. The solid curve by the integral rises from 1e-6 to 1 and steepens near 0.25; the dashed rule of thumb lies above it at small beta and ends at 0.25; a dotted vertical line marks one quarter.'
 fig, ax = plt.subplots()
-betas = torch.logspace(-3, math.log10(0.2499), 60)
-ax.plot(betas, [math.exp(-root(float(b))) for b in betas],
+betas = torch.logspace(-3, math.log10(0.2499), 60).tolist()
+ax.plot(betas, [math.exp(-root(b)) for b in betas],
         label=r"$\kappa^*$ by the integral")
-rule = [math.exp(-2 * math.acosh(1 / (math.pi * float(b)))) for b in betas]
+rule = [math.exp(-2 * math.acosh(1 / (math.pi * b))) for b in betas]
 ax.plot(betas, rule, "--", label=r"where $\beta_{\mathrm{eff}}=1$")
 ax.axvline(0.25, color="0.4", ls=":", label=r"$\beta=1/4$: collapse")
 ax.set(xscale="log", yscale="log", xlabel=r"$\beta$",
        ylabel=r"residual variance $\kappa^*$")
-ax.set_title("How fine a code is (simple weights, cosine path)")
 ax.legend();
 
 
@@ -89,7 +92,7 @@ ax.legend();
 
 # %%
 class Linear(nn.Module):
-    "Means linear in x, with a matrix and raw deviations that depend on the level: (N, d, 1, 1) to (N, 2k)."
+    "(N, d, 1, 1) to (N, 2k): linear means, raw deviations, free in the level."
     def __init__(self, d, k):
         super().__init__()
         self.k, self.embed, self.head = k, LevelEmbedding(64), nn.Linear(64, k * d + k)
@@ -102,7 +105,7 @@ class Linear(nn.Module):
 
 
 def gaussian_model(variances, beta, weighting, low, high):
-    "A SAMI on Gaussian data with the exact denoiser, frozen, and a linear encoder that is told the level."
+    "A SAMI on Gaussian data: the exact denoiser, frozen, and a linear encoder."
     torch.manual_seed(0)
     d, path = len(variances), VPCosine(low)
     D = denoiser(gaussian(torch.zeros(d), torch.diag(variances)), path)
@@ -127,34 +130,31 @@ def descend(model, loss, steps, lr):
 variances, beta, (low, high), d, n = f64(3.0, 1.0, 0.3, 0.1), 0.75, (-6.0, 3.0), 4, 48
 model = gaussian_model(variances, beta, "elbo", low, high).double()
 u = low + (torch.arange(n).double() + 0.5) * (high - low) / n
-t, w = (
-    model.path.t_of_gamma(u.exp()).repeat_interleave(3 * d),
-    torch.eye(3 * d).double().repeat(n, 1),
-)
-x0, eps, xi = (v.reshape(-1, d, 1, 1) for v in (w[:, :d] * variances.sqrt(),
-                                                w[:, d : 2 * d], w[:, 2 * d :]))
-clean = lambda: (model.codes(torch.eye(d).double().reshape(d, d, 1, 1))[0].T,
-                 model.codes(x0[:1])[1][0])
+t = model.path.t_of_gamma(u.exp()).repeat_interleave(3 * d)
+w = torch.eye(3 * d).double().repeat(n, 1)  # one unit vector for each source
+sources = (w[:, :d] * variances.sqrt(), w[:, d : 2 * d], w[:, 2 * d :])
+x0, eps, xi = (v.reshape(-1, d, 1, 1) for v in sources)
+units = torch.eye(d).double().reshape(d, d, 1, 1)
+clean = lambda: (model.codes(units)[0].T, model.codes(x0[:1])[1][0])
 
 
 def expected_loss():
     A, std = clean()
     D = model.denoiser(x0.flatten(1) @ A.T + std * xi.flatten(1))
     error = D.residual(x0, eps, t).square().sum() / 2 * (high - low) / n
-    return error + beta * ((A**2 * variances).sum()
-                           + (std**2 - 1 - (std**2).log()).sum()) / 2
+    rate = (A**2 * variances).sum() + (std**2 - 1 - (std**2).log()).sum()
+    return error + beta * rate / 2
 
 
 descend(model, expected_loss, 600, 1e-2)
 A, std = (v.detach() for v in clean())
-predicted, shares = (
-    (3 * math.exp(-3) / variances).clamp(max=1),
-    (A**2 * variances) / (A**2 * variances).sum(0),
-)
+predicted = (3 * math.exp(-3) / variances).clamp(max=1)
+power = A**2 * variances
 test_close(std**2 / predicted, torch.ones(4), eps=0.05)
-test_close(shares[:3, :3], torch.eye(3), eps=0.01)
-{"predicted": [round(v, 4) for v in predicted.tolist()],
- "trained": [round(v, 4) for v in (std**2).tolist()]}
+test_close((power / power.sum(0))[:3, :3], torch.eye(3), eps=0.01)
+found = zip(variances.tolist(), predicted.tolist(), (std**2).tolist(), strict=True)
+Table([{"variance of the component": v, "s, predicted": f"{a:.4f}",
+        "s, trained": f"{b:.4f}"} for v, a, b in found])
 
 # %% [markdown]
 # Each used axis stands for *one* component, as at the start. That it stays so is what a frozen denoiser asks for ([Why SAMI disentangles](61_why_sami_disentangles.ipynb)).
@@ -170,12 +170,12 @@ for beta in (0.1, 0.4):
     want = math.exp(-r) / 3 if r else 1.0
     model, g = gaussian_model(f64(3.0), beta, "simple", -12.0, 12.0), rng(0)
     images = lambda g=g: 3**0.5 * torch.randn(256, 1, 1, 1, generator=g)
-    descend(model, lambda model=model, g=g, images=images: model.loss(images(), g)[0],
-            600, 5e-3)
+    loss = lambda model=model, g=g, images=images: model.loss(images(), g)[0]
+    descend(model, loss, 600, 5e-3)
     got = float(model.codes(torch.zeros(1, 1, 1, 1))[1].detach() ** 2)
     assert abs(got / want - 1) < (0.2 if r else 0.02)
-    seen[beta] = f"predicted {want:.4f}, trained {got:.4f}"
-seen
+    seen[beta] = {"s, predicted": f"{want:.4f}", "s, trained": f"{got:.4f}"}
+Table(seen, name="β")
 
 # %% [markdown]
 # ## What noise-blindness costs
@@ -184,11 +184,8 @@ seen
 
 # %%
 v = torch.linspace(-12, 12, 481, dtype=torch.float64)
-a, c, w = (
-    torch.sigmoid(v).sqrt(),
-    torch.sigmoid(-v).sqrt(),
-    1 / (math.pi * torch.cosh(v / 2)),
-)
+a, c = torch.sigmoid(v).sqrt(), torch.sigmoid(-v).sqrt()
+w = 1 / (math.pi * torch.cosh(v / 2))
 
 
 def best(l, beta, told):
@@ -220,19 +217,19 @@ def best(l, beta, told):
     return value, A, math.exp(logs), float(loss(f64(0.0, 0.0)))
 
 
-table = {}
+# %%
+table = []
 for l, beta in [(3.0, 0.1), (3.0, 1e-3), (1.0, 0.1), (1.0, 1e-3)]:
     told, blind = best(l, beta, True), best(l, beta, False)
     if beta == 0.1: test_close(told[2] * l, math.exp(-root(beta)), eps=1e-3)
     assert told[0] < blind[0] <= blind[3] + 1e-9
-    table[f"variance {l:g}, beta {beta:g}"] = {
-        "s, told": f"{told[2]:.2g}",
-        "s, blind": f"{blind[2]:.2f}",
-        "blindness costs": round(blind[0] - told[0], 3),
-        "of what a code can win": f"{(blind[0] - told[0]) / (told[3] - told[0]):.0%}",
-    }
+    lost, all_of_it = blind[0] - told[0], told[3] - told[0]
+    table.append({"variance": l, "β": beta, "s, told": f"{told[2]:.2g}",
+                  "s, blind": f"{blind[2]:.2f}",
+                  "cost of blindness (weighted nats)": f"{lost:.3f}",
+                  "of what a code can win": f"{lost / all_of_it:.0%}"})
 test_close(best(1.0, 1e-3, False)[2], 1.0, eps=1e-2)
-table
+Table(table)
 
 # %% [markdown]
 # The costs are in the units of the loss, nats weighted by $pw$. A linear blind encoder loses nearly everything that a code could win. At variance 1 it collapses at any $\beta$: there $x_t$ has the *same law at every level*, so nothing in it tells the level. Images are the other extreme, where fine detail shows the noise level and an encoder need not be told. Small images are in between: on 8×8 digits, `time_conditioned=True`, and the beginning that it allows, help ([Beginnings](60_beginnings.ipynb)).

@@ -22,13 +22,13 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from scoreae import data
 from scoreae.core.checks import rng
-from scoreae.core.pages import paper
+from scoreae.core.pages import Table, paper
 from scoreae.images.files import to_float
 from scoreae.measures.disentanglement import rotation_null, tad
 from scoreae.models.sami import SAMI
 from scoreae.models.zoo import load
 from scoreae.use.guidance import Axes, axes
-from scoreae.use.pictures import plot_axes, plot_rows
+from scoreae.use.pictures import plot_rows
 from scoreae.use.training import fit
 
 # %%
@@ -46,16 +46,38 @@ found = {name: Axes(r["table"], torch.tensor(r["u"]), torch.tensor(r["density"])
                     torch.tensor(r["cross"]))
          for name, r in stored.items()}  # fmt: skip
 
+
 # %% [markdown]
 # ## Nats by noise level
 #
 # Each curve is an axis; its area is the energy of the guidance that it gives, which is nats as far as the guidance is exact. That is checked by the *gain*, what the guidance takes off the error on held-out images ([Guidance in use](../use/43_guidance.ipynb)).
 
 # %%
-plot_axes(found["fashion"], top=6, title="Clothes: six of twelve axes")
+def curves(name, top=6):
+    "Energy of the axes that have most of it, and the cross term, by noise level."
+    of, fig = found[name], plt.figure(figsize=(6.8, 3.1))
+    ax = fig.subplots()
+    styles = ("-", "--", "-.", ":") * 3
+    for row, style in zip(of.table[:top], styles, strict=False):
+        label = f"axis {row['axis']}: {row['nats']:.1f}"
+        ax.plot(of.u, of.density[row["axis"]], style, label=label)
+    total = float(of.cross.sum() * (of.u[1] - of.u[0]))
+    ax.fill_between(of.u, of.cross, color="0.85", label=f"cross term: {total:.1f}")
+    ax.set(xlabel=r"$\log\gamma$", ylabel="energy (nats per unit)")
+    fig.legend(title="area (nats)", loc="outside right upper")
+
 
 # %%
-plot_axes(found["patches"], top=6, title="Colour patches: six of twelve axes")
+#| label: fig-clothes
+#| fig-cap: 'Clothes: energy of the guidance by noise level, the six of twelve axes that have most of it, in nats per unit of $\log\gamma$. Two axes lead, and all have their peaks within four units of each other.'
+#| fig-alt: 'Line chart of energy against log gamma from -7 to 14 for six axes. Axes 0 and 1 peak above 1 near log gamma 0.6, the other four at about 0.5 to 0.65 between 0.6 and 3. A grey area below zero, the cross term, reaches -0.5 near 3. All are zero beyond 8.'
+curves("fashion")
+
+# %%
+#| label: fig-patches
+#| fig-cap: 'Colour patches, trained pinned: energy of the guidance by noise level, the six of twelve axes that have most of it, in nats per unit of $\log\gamma$. The axes have several peaks, and between $\log\gamma=5$ and 8, where most of them are largest, the axes push together: the cross term is larger than any of them.'
+#| fig-alt: 'Line chart of energy against log gamma from -8 to 14 for six axes. Axes 0 and 1 alone have much energy where log gamma is below -2; axes 5, 7, 0 and 4 have sharp peaks between 6 and 7. A grey area, the cross term, peaks at nearly 1 there.'
+curves("patches")
 
 
 # %% [markdown]
@@ -68,54 +90,54 @@ def area(name, key):
 
 sums = {}
 for name, r in stored.items():
-    sums[f"{name} ({r['regime']})"] = s = {k: round(area(name, k), 1)
-                                           for k in ("energy", "gain", "cross")}
-    s["rate"] = round(sum(row["rate"] for row in r["table"]), 1)
-    assert (
-        s["gain"] > 8 * s["rate"] if name == "patches, joint" else s["gain"] < s["rate"]
-    )
+    s = sums[name] = {f"{k} (nats)": round(area(name, k), 1)
+                      for k in ("energy", "gain", "cross")}
+    s["rate (nats)"] = round(sum(row["rate"] for row in r["table"]), 1)
     s["axes above their rate"] = sum(row["nats"] > row["rate"] for row in r["table"])
+    gain, rate = s["gain (nats)"], s["rate (nats)"]
+    assert gain > 8 * rate if name == "patches, joint" else gain < rate
 assert [s["axes above their rate"] for s in sums.values()] == [2, 3, 5]
-assert (
-    0.4
-    < sums["patches, joint (joint)"]["cross"] / sums["patches, joint (joint)"]["energy"]
-    < 0.5
-)
-sums
+joint = sums["patches, joint"]
+assert 0.4 < joint["cross (nats)"] / joint["energy (nats)"] < 0.5
+of = lambda name: f"{name.split(',')[0]}, {stored[name]['regime']}"
+Table({of(name).replace("fashion", "clothes"): s for name, s in sums.items()}, "model",
+      digits=4)
 
 
 # %% [markdown]
 # ## Traversals
 #
-# The five axes that change the picture most, from $-2$ to $+2$ standard deviations of the code, around the code of one held-out image. All decodes of a row start from the same noise.
+# The four axes that change the picture most, from $-2$ to $+2$ standard deviations of the code, around the code of one held-out image. All decodes of a row start from the same noise.
 
 # %%
 def moved(name, x, axis, at=(-2.0, 2.0), steps=8):
-    "Decodes (len(at), N, C, H, W) of images with one axis of their codes moved by `at` deviations of the prior."
+    "Decodes (len(at), N, C, H, W) of images, one axis moved by `at` deviations."
     model, std = models[name], torch.tensor(stored[name]["prior std"])
     z = model.encode(x)
     step = torch.zeros(model.z_dim).index_fill(0, torch.tensor(axis), 1.0) * std
     return torch.stack([model.decode(z + a * step, steps=steps) for a in at])
 
 
-def best(name, by="change", n=5):
-    return sorted(found[name].table, key=lambda r: -r[by])[:n]
+def traversals(name, i, n=4):
+    "The axes that change the picture most, one row each, with their centroids."
+    x, at = images[name][i : i + 1], (-2.0, -1.0, 0.0, 1.0, 2.0)
+    best = sorted(found[name].table, key=lambda r: -r["change"])[:n]
+    label = lambda r: f"axis {r['axis']} ({r['centroid']:+.1f})"
+    rows = {label(r): moved(name, x, r["axis"], at)[:, 0] for r in best}
+    return plot_rows({"image": x, **rows})
 
-
-def traversals(name, i, title):
-    rows = {
-        f"axis {r['axis']} ({r['centroid']:+.1f})": moved(
-            name, images[name][i : i + 1], r["axis"], torch.linspace(-2, 2, 7).tolist()
-        )[:, 0]
-        for r in best(name)
-    }
-    return plot_rows({"image": images[name][i : i + 1], **rows}, title)
-
-
-traversals("fashion", 1, "Axes that change most (centroid of log γ)")
 
 # %%
-traversals("patches", 3, "Axes that change most (centroid of log γ)")
+#| label: fig-clothes-moved
+#| fig-cap: 'A shirt of Fashion-MNIST, and its decodes along the four axes that change it most, from $-2$ to $+2$ standard deviations; in brackets the centroid of the axis, in $\log\gamma$. Axis 0 makes it brighter, the others change its shading and outline.'
+#| fig-alt: 'A grey picture of a shirt, and four rows of five decodes, for axes 0 to 3. In the first row it turns from dark to white. In the others a dark collar appears, or the shading of its middle and sides changes.'
+traversals("fashion", 1)
+
+# %%
+#| label: fig-patches-moved
+#| fig-cap: 'A patch of a photograph, and its decodes along the four axes that change it most. Axis 0 goes from dark to bright, axis 1 from blue-green to orange; the others move a soft patch of light. The fine structure of the patch is in none of them.'
+#| fig-alt: 'A green and brown patch, and four rows of five decodes. The first row goes from black over green to pale, the second from teal over dark green to orange. The other two stay green, with a spot of light that moves.'
+traversals("patches", 3)
 
 
 # %% [markdown]
@@ -133,23 +155,34 @@ def coarse_share(change):
 
 
 noise = torch.randn(200, 1, 16, 16, generator=rng(0))
-assert abs(coarse_share(noise)
-           - 1 / 16) < 0.01 and coarse_share(torch.ones(1, 1, 16, 16)) == 1
-fig, ax = plt.subplots(figsize=(6, 3))
-places = {}
-for name, marker, label in [("fashion", "o", "clothes"), ("patches", "s", "patches")]:
+assert abs(coarse_share(noise) - 1 / 16) < 0.01
+assert coarse_share(torch.ones(1, 1, 16, 16)) == 1
+
+
+def places(name):
+    "Centroid, and coarse share of the change, of the axes above 0.1 nats."
     alive = [r for r in found[name].table if r["nats"] > 0.1]
     ends = [moved(name, images[name][:6], r["axis"], steps=5) for r in alive]
-    places[label] = [r["centroid"]
-                     for r in alive], [coarse_share(high - low) for low, high in ends]
-    ax.plot(*places[label], marker, label=f"{label}: {len(alive)} axes above 0.1 nats")
+    share = [coarse_share(high - low) for low, high in ends]
+    return [r["centroid"] for r in alive], share
+
+
+seen = {"clothes": places("fashion"), "patches": places("patches")}
+rank = {k: spearmanr(*v) for k, v in seen.items()}
+assert rank["clothes"].statistic < -0.4
+Table({k: {"axes": len(seen[k][0]), "rank correlation": f"{v.statistic:.2f}",
+           "p": f"{v.pvalue:.1g}"} for k, v in rank.items()}, name="model")
+
+# %%
+#| label: fig-coarse
+#| fig-cap: 'How coarse the change along an axis is, against the noise level at which the axis is informed, for the axes above 0.1 nats. For clothes the share falls with $\log\gamma$; for patches it falls less clearly, and rises again at the end.'
+#| fig-alt: 'Scatter plot of the coarse share of the change, from 0.3 to 1, against the centroid of the axis in log gamma. The twelve axes of clothes fall from 0.87 at 0.2 to about 0.3 to 0.4 near 3. The twelve of patches lie higher, from 1 at -0.8 over 0.64 at 3 to 0.9 at 5.8.'
+fig, ax = plt.subplots(figsize=(6, 3))
+for (name, at), mark in zip(seen.items(), "os", strict=True):
+    ax.plot(*at, mark, label=name)
 ax.set(xlabel=r"centroid of the axis, $\log\gamma$",
        ylabel="coarse share of the change")
-ax.set_title("Noise level and size of what an axis changes")
-ax.legend(loc="upper right", fontsize=8)
-rank = {k: spearmanr(*v) for k, v in places.items()}
-assert rank["clothes"].statistic < -0.4
-{k: f"rank correlation {v.statistic:.2f}, p = {v.pvalue:.3f}" for k, v in rank.items()}
+fig.legend(loc="outside upper center", ncols=2);
 
 # %% [markdown]
 # For clothes it does: the axes that are informed early change overall brightness and outline, the late ones details, and the rank correlation is clearly negative (twelve axes of one model). For patches the sign is the same, but twelve axes do not establish it. There the first axis is how bright a patch is, the second whether it is warm or cold, both without any label; the others change little.
@@ -161,30 +194,21 @@ assert rank["clothes"].statistic < -0.4
 # For clothes the classes give five attributes (footwear, upper body, trousers, dress, bag), and brightness a sixth. For patches four are made up and one is which photograph it is. ATTRS counts the attributes that some axis detects with an AUROC of 0.75 or more; TAD adds up by how much the best axis exceeds the second ([Disentanglement](../measures/32_disentanglement.ipynb)). Beside it the same after random rotations of the code: what is above that, the axes owe to their directions.
 
 # %%
-table = []
-for name, r in stored.items():
-    for model, s in r["alignment"].items():
-        if name not in models: continue
-        table.append(
-            {
-                "set": name,
-                "code": model,
-                "TAD": round(s["TAD"], 2),
-                "ATTRS": s["ATTRS"],
-                "TAD rotated": f"{s['TAD rotated']:.2f} ± {s['± rotated']:.2f}",
-            }
-        )
-best_of = {(r["set"], r["code"]): r for r in table}
-assert best_of["fashion", "SAMI"]["TAD"] > best_of["fashion", "PCA"]["TAD"] + 0.05 > 0.5
-assert best_of["patches",
-               "RandomEncoder"]["TAD"] < 0.1 < best_of["patches", "SAMI"]["TAD"] - 0.2
-best_axes = {m: stored["fashion"]["alignment"][m]["best"]
-             for m in ("SAMI", "SAMI, untrained", "PCA")}
-for k, v in best_axes["SAMI"].items():
-    assert abs(v["AUROC"] - best_axes["PCA"][k]["AUROC"]) < 0.011
-assert best_axes["SAMI, untrained"] == best_axes["PCA"]
-assert best_of["patches", "SAMI"]["TAD"] < best_of["patches", "PCA"]["TAD"] - 0.2
-table
+scores = {(name, code): s for name in models
+          for code, s in stored[name]["alignment"].items()}
+score = {k: round(s["TAD"], 2) for k, s in scores.items()}
+assert score["fashion", "SAMI"] > score["fashion", "PCA"] + 0.05 > 0.5
+assert score["patches", "RandomEncoder"] < 0.1 < score["patches", "SAMI"] - 0.2
+assert score["patches", "SAMI"] < score["patches", "PCA"] - 0.2
+best = {m: scores["fashion", m]["best"] for m in ("SAMI", "SAMI, untrained", "PCA")}
+for k, v in best["SAMI"].items():
+    assert abs(v["AUROC"] - best["PCA"][k]["AUROC"]) < 0.011
+assert best["SAMI, untrained"] == best["PCA"]
+NAMES = {"fashion": "clothes", "RandomEncoder": "random encoder"}
+Table([{"set": NAMES.get(name, name), "code": NAMES.get(code, code),
+        "ATTRS": s["ATTRS"], "TAD": f"{s['TAD']:.2f}",
+        "TAD, rotated": f"{s['TAD rotated']:.2f} ± {s['± rotated']:.2f}"}
+       for (name, code), s in scores.items()])
 
 # %% [markdown]
 # The untrained code has PCA's axes, so it has PCA's scores. On clothes training has made TAD higher, 0.64 against 0.53 (one training, 1000 test images): the best axes detect the attributes as before (AUROC within 0.01), the second axes less. On patches training has lost part of what it began with. All are above their rotations; the random encoder is not.
@@ -192,9 +216,9 @@ table
 # Below, the best axis for each attribute, and its AUROC.
 
 # %%
-{name: {k: f"axis {v['axis']}: {v['AUROC']:.2f}"
-        for k, v in r["alignment"]["SAMI"]["best"].items()}
- for name, r in stored.items() if name in models}  # fmt: skip
+Table([{"set": NAMES.get(name, name), "attribute": k, "best axis": v["axis"],
+        "AUROC": f"{v['AUROC']:.2f}"}
+       for name in models for k, v in scores[name, "SAMI"]["best"].items()])
 
 
 # %% [markdown]
@@ -203,16 +227,19 @@ table
 # For CelebA and CIFAR-10 only the first lines differ. The files must be there (`download=True` fetches them), and a real run needs `width=64` or more, tens of thousands of steps, and an accelerator.
 #
 # ```python
-# x, y = data.celeba("train", labels=True, size=64)          # y: 40 attributes, CELEBA_ATTRIBUTES
-# x, y = data.cifar10("train", labels=True)                  # y: ten classes
-# y = torch.nn.functional.one_hot(y).bool()                  # attributes of CIFAR-10: its classes
+# x, y = data.celeba("train", labels=True, size=64)  # y: 40 attributes, CELEBA_ATTRIBUTES
+# x, y = data.cifar10("train", labels=True)  # y: ten classes
+# y = torch.nn.functional.one_hot(y).bool()  # attributes of CIFAR-10: its classes
 # ```
 #
 # The rest is one function. It is tried here on a dozen generated images of either shape, with two steps of training: that shows that the calls fit, and nothing about faces.
 
 # %%
 def recipe(x, test, attributes, z_dim=8, steps=20_000, width=64, batch_size=128, n=24):
-    "A SAMI of images, its axes, and TAD with its rotation null for attributes (N, K) of the test images."
+    """A SAMI of images, its axes, and TAD with its rotation null.
+
+    `attributes` (N, K) are those of the test images.
+    """
     torch.manual_seed(0)
     model = SAMI(tuple(x.shape[1:]), z_dim, width=width, time_conditioned=True,
                  kl_weight=0.01)
@@ -223,15 +250,12 @@ def recipe(x, test, attributes, z_dim=8, steps=20_000, width=64, batch_size=128,
 
 
 for shape in [(3, 64, 64), (3, 32, 32)]:
-    stand_in = interpolate(torch.rand(24, 3, 4, 4, generator=rng(1)) * 2 - 1,
-                           size=shape[1:], mode="bilinear")
-    bright, warm = (
-        stand_in.mean((1, 2, 3)),
-        stand_in[:, 0].mean((1, 2)) - stand_in[:, 2].mean((1, 2)),
-    )
-    made_up = torch.stack([v > v.median() for v in (bright, warm)], 1)
+    x = torch.rand(24, 3, 4, 4, generator=rng(1)) * 2 - 1
+    x = interpolate(x, size=shape[1:], mode="bilinear")
+    bright, warm = x.mean((1, 2, 3)), (x[:, 0] - x[:, 2]).mean((1, 2))
+    y = torch.stack([v > v.median() for v in (bright, warm)], 1)
     small = {"z_dim": 3, "steps": 2, "width": 8, "batch_size": 8, "n": 4}
-    _, listed, score, null = recipe(stand_in[:12], stand_in[12:], made_up[12:], **small)
+    _, listed, score, null = recipe(x[:12], x[12:], y[12:], **small)
     test_eq((len(listed.table), score["auroc"].shape), (3, (3, 2)))
     assert 0 <= score["tad"] <= 1 and np.isfinite(null["TAD"]["mean"])
 

@@ -49,8 +49,8 @@ def differences(old, new, at: str = "") -> list[str]:
 
 
 # %%
-old, new = {"model": {"class": "SAMI", "z_dim": 8},
-            "lr": 0.001}, {"model": {"class": "SAMI", "z_dim": 16}, "lr": 0.001}
+old = {"model": {"class": "SAMI", "z_dim": 8}, "lr": 0.001}
+new = {"model": {"class": "SAMI", "z_dim": 16}, "lr": 0.001}
 test_eq(differences(old, old), [])
 differences(old, new)
 
@@ -210,28 +210,33 @@ for step in (100, 200, 300):
 test_eq([STATE.fullmatch(p.name)[1] for p in run.states()], ["000000200", "000000300"])
 tensors, info = last_state(run)
 test_eq((tensors["w"].tolist(), info), ([300.0] * 3, {"loss": 300.1}))
+sorted(p.name.split("-")[0] for p in run.folder.iterdir())
 
+# %%
 newest = run.states()[-1]
 content = bytearray(newest.read_bytes())
 content[-1] ^= 1
 newest.write_bytes(content)
 test_eq(last_state(run)[1], {"loss": 200.1})
 test_eq([p.suffix for p in run.folder.glob("*.damaged")], [".damaged"])
-sorted(p.name.split("-")[0] for p in run.folder.iterdir())
+run.close()
 
 # %% [markdown]
-# The lock, the settings, and the word that it takes to go on:
+# A run goes on with `resume=True` and the same settings. Without the word, with other settings, or while another process has the lock, there is a `ValueError` that says which.
+
+# %%
+with expect_fail(ValueError, contains="resume=True"): RunFolder(run.folder, old)
+with expect_fail(ValueError, contains="model.z_dim: 8 -> 16"):
+    RunFolder(run.folder, new, resume=True)
+
+# %%
+run = RunFolder(run.folder, old, resume=True)
+test_eq(last_state(run)[1], {"loss": 200.1})
+test_eq((read_info(run.folder), read_info(room.name)), ({"loss": 200.1}, None))
 
 # %%
 with expect_fail(ValueError, contains=f"used by process {os.getpid()}"):
     RunFolder(run.folder, old, resume=True)
-run.close()
-with expect_fail(ValueError, contains="resume=True"): RunFolder(run.folder, old)
-with expect_fail(ValueError, contains="model.z_dim: 8 -> 16"):
-    RunFolder(run.folder, new, resume=True)
-run = RunFolder(run.folder, old, resume=True)
-test_eq(last_state(run)[1], {"loss": 200.1})
-test_eq((read_info(run.folder), read_info(room.name)), ({"loss": 200.1}, None))
 with expect_fail(ValueError, contains="folder: expected a run"): read_run(room.name)
 
 # %% [markdown]
@@ -242,8 +247,9 @@ with expect_fail(ValueError, contains="folder: expected a run"): read_run(room.n
 # %%
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+said = "intact states, by step: 200; free some space and resume"
 try:
-    with expect_fail(OSError, contains="intact states, by step: 200; free some space and resume"):
+    with expect_fail(OSError, contains=said):
         save_state(run, 400, {"w": torch.zeros(10**6)}, {})
 finally: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 test_eq((last_state(run)[1], list(run.folder.glob(".*"))), ({"loss": 200.1}, []))

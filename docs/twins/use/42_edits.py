@@ -31,7 +31,7 @@ import numpy as np
 from fastcore.test import expect_fail, test_close
 from sklearn.datasets import load_digits
 
-from scoreae.core.pages import paper
+from scoreae.core.pages import Table, paper
 from scoreae.foundations.paths import VPCosine, VPLinear
 from scoreae.foundations.worlds import GaussianWorld
 from scoreae.models.baselines import PCA
@@ -162,35 +162,33 @@ x = 0.3 * images[:500]
 pca = PCA((1, 8, 8), 6)
 pca.prepare(x)
 pca.finish(x)
-W = torch.autograd.functional.jacobian(lambda z: pca.picture(z[None]).flatten(),
-                                       torch.zeros(6))
+flat = lambda z: pca.picture(z[None]).flatten()
+W = torch.autograd.functional.jacobian(flat, torch.zeros(6))
 v = W @ torch.randn(6, generator=g)
 measure = lambda pictures: pictures.flatten(-3) @ v
 direction = fit_direction(pca, x, measure(x), strength=1e-6)
 test_close(direction.value(pca.encode(x)), measure(pca.reconstruct(x)), eps=1e-3)
-changed = measure(edit(pca, x[:20], direction,
-                       [-1.0, 0.0, 0.5])) - measure(pca.reconstruct(x[:20]))
-wanted = f64(-1.0, 0.0, 0.5)[:, None] * direction.weight.norm()
-test_close(changed, wanted.float().expand(3, 20), eps=1e-3)
+amounts = f64(-1.0, 0.0, 0.5)
+moved = edit(pca, x[:20], direction, amounts.tolist())
+changed = measure(moved) - measure(pca.reconstruct(x[:20]))
+wanted = amounts * direction.weight.norm()
+test_close(changed, wanted[:, None].float().expand(3, 20), eps=1e-3)
 along = edit(pca, x[:1], axis_direction(pca, 2), [-2.0, 2.0])
-test_close((along[1] - along[0]).norm(), 4 * pca.prior.std[2],
-           eps=1e-3)  # its components are orthonormal
-{"asked": wanted[:, 0].numpy().round(4).tolist(),
- "got": changed.mean(1).numpy().round(4).tolist()}
+length = 4 * pca.prior.std[2]  # its components are orthonormal
+test_close((along[1] - along[0]).norm(), length, eps=1e-3)
+columns = ("amount", "change asked", "change got, mean of 20 images")
+rows = zip(amounts.tolist(), wanted.tolist(), changed.mean(1).tolist(), strict=True)
+Table([dict(zip(columns, row, strict=True)) for row in rows], digits=4)
 
 # %% [markdown]
 # **The Gaussian world, as a bridge.** The exact denoiser of [Worlds in closed form](../foundations/03_worlds.ipynb) depends on the code, and takes the endpoint off. So *with an exact denoiser it does not matter whether the start is held*: a point is $\mathbb E[x_0|z]$ for the new code either way. Whatever difference a trained model shows is in its network.
-#
-# **And as a diffusion.** The probability-flow ODE of a Gaussian is affine, and known: it stretches each axis of $y-\mathbb E[x_0|z]$ by $\sqrt{\ell+1/\gamma}$, with $\ell$ the variance of $x_0$ given $z$ along it. The start that `invert` finds must be what it says, and walking back with the old code returns the image.
 
 # %%
-R = torch.linalg.qr(torch.randn(4, 4, generator=g, dtype=torch.float64))[0]
-Sigma, A = (
-    R @ torch.diag(f64(0.05, 0.02, 0.01, 0.005)) @ R.T,
-    4 * torch.randn(2, 4, generator=g, dtype=torch.float64),
-)
+normal = lambda *shape: torch.randn(shape, generator=g, dtype=torch.float64)
+R = torch.linalg.qr(normal(4, 4))[0]
+Sigma, A = R @ torch.diag(f64(0.05, 0.02, 0.01, 0.005)) @ R.T, 4 * normal(2, 4)
 world = GaussianWorld(torch.zeros(4), Sigma, A, f64(0.3, -0.2), 0.2 * torch.eye(2))
-W = torch.randn(2, 4, generator=g, dtype=torch.float64)
+W = normal(2, 4)
 
 
 class Known(Autoencoder):
@@ -207,26 +205,34 @@ class Known(Autoencoder):
 
 
 x = world.data.sample(30, seed=0).reshape(-1, 4, 1, 1).clamp(-0.9, 0.9)
-bridged, free = Known(Pinned(VPLinear(0.1, 2.0))), Known(VPCosine())
+bridged = Known(Pinned(VPLinear(0.1, 2.0)))
 direction = fit_direction(bridged, x, x[:, 0, 0, 0])
+exact = world.mean_given_z(direction.move(bridged.encode(x), 0.7))
 for hold in (False, True):
     new = edit(bridged, x, direction, [0.7], hold=hold)[0]
-    test_close(new.flatten(1),
-               world.mean_given_z(direction.move(bridged.encode(x), 0.7)), eps=1e-9)
+    test_close(new.flatten(1), exact, eps=1e-9)
 
+# %% [markdown]
+# **And as a diffusion.** The probability-flow ODE of a Gaussian is affine, and known: it stretches each axis of $y-\mathbb E[x_0|z]$ by $\sqrt{\ell+1/\gamma}$, with $\ell$ the variance of $x_0$ given $z$ along it. The start that `invert` finds must be what it says, and walking back with the old code returns the image, the better the finer the steps.
+
+# %%
+free = Known(VPCosine())
 noise, z = invert(free, x, steps=200), free.encode(x)
-m, (vals, vecs) = world.mean_given_z(z), (world.x_given_z.vals[0],
-                                          world.x_given_z.vecs[0])
-(_, b, c), near = free.path.coefs(1.0), free.path.gamma(free.path.T)
-late = samplers.time_grid(free.path, 200)[-2]
+m, left = world.mean_given_z(z), world.x_given_z
+vals, vecs = left.vals[0], left.vecs[0]
+near, late = free.path.gamma(free.path.T), samplers.time_grid(free.path, 200)[-2]
 stretch = ((vals + 1 / near) / (vals + 1 / free.path.gamma(late))).sqrt()
-exact = b * (m + ((x.flatten(1) - m) @ vecs * stretch) @ vecs.T)
+exact = free.path.coefs(1.0).b * (m + ((x.flatten(1) - m) @ vecs * stretch) @ vecs.T)
 test_close(noise.flatten(1) / exact.std(), exact / exact.std(), eps=2e-2)
-error = {n: (walk(free, z, invert(free, x, steps=n), n) - x).abs().max().item()
-         for n in (25, 50, 100)}
+error = {}
+for n in (25, 50, 100):
+    again = walk(free, z, invert(free, x, steps=n), n)
+    error[n] = (again - x).abs().max().item()
 assert error[25] > 3 * error[50] > 9 * error[100]
+Table(error, "steps", "largest error of a pixel", digits=2)
+
+# %%
 with expect_fail(ValueError, contains="model: expected a diffusion"): invert(bridged, x)
-error
 
 
 # %% [markdown]
@@ -254,18 +260,19 @@ def morph(model: Autoencoder, x0: Tensor, x1: Tensor, n: int = 8, steps: int = 4
 
 
 # %%
-p, q = torch.randn(2, 1, 8, 8, generator=g, dtype=torch.float64)
-line = slerp(p, q / q.norm() * p.norm(), torch.linspace(0, 1, 5, dtype=torch.float64))
+p, q = normal(2, 1, 8, 8)
+q = q / q.norm() * p.norm()
+line = slerp(p, q, torch.linspace(0, 1, 5, dtype=torch.float64))
 test_close(line.flatten(1).norm(dim=1), p.norm().expand(5), eps=1e-9)
-test_close(line[[0, -1]], torch.stack([p, q / q.norm() * p.norm()]), eps=1e-9)
+test_close(line[[0, -1]], torch.stack([p, q]), eps=1e-9)
 steps = (line[1:] - line[:-1]).flatten(1).norm(dim=1)
 test_close(steps, steps[:1].expand(4), eps=1e-9)  # equal steps
 
 between = morph(free, x[0], x[1], n=3, steps=100)
 test_close(between[[0, 2]], x[:2], eps=2e-3)
 straight = free.interpolate(x[0], x[1], n=3, steps=100)
-test_close(straight.flatten(1), torch.lerp(m[:1], m[1:2], f64(0, 0.5, 1)[:, None]),
-           eps=1e-4)
+means = torch.lerp(m[:1], m[1:2], f64(0, 0.5, 1)[:, None])
+test_close(straight.flatten(1), means, eps=1e-4)
 
 
 # %% [markdown]
@@ -278,11 +285,9 @@ def slant(pictures):
     "How far the ink leans, columns per row: (..., 1, 8, 8) to (...)."
     p = (pictures[..., 0, :, :] + 1).clamp(min=0)
     p = p / p.sum((-2, -1), keepdim=True)
+    mean = lambda v: (p * v).sum((-2, -1), keepdim=True)
     row, col = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
-    r, c = (
-        row - (p * row).sum((-2, -1), keepdim=True),
-        col - (p * col).sum((-2, -1), keepdim=True),
-    )
+    r, c = row - mean(row), col - mean(col)
     return -(p * r * c).sum((-2, -1)) / (p * r * r).sum((-2, -1))
 
 
@@ -294,46 +299,53 @@ weights = next(p for p in (Path("weights"), Path("../../weights")) if p.exists()
 dbae, diffae = load(weights / "digits-dbae"), load(weights / "digits-diffae")
 train, test = images[:1200], images[1400:1440]
 amounts, curves = np.linspace(-3, 3, 7), {}
-for name, model in {"DBAE": dbae, "DiffAE": diffae}.items():
+for name, model, steps, kinds in (
+    ("DBAE", dbae, 10, ("decoded anew", "start held")),
+    ("DiffAE", diffae, 25, ("zero noise", "noise held")),
+):
     lean = fit_direction(model, train, slant(train))
-    for hold in (False, True):
-        moved = slant(edit(model, test, lean, amounts, hold=hold,
-                           steps=10 if model is dbae else 25))
-        kind = ("decoded anew",
-                "start held") if model is dbae else ("zero noise", "noise held")
-        curves[f"{name}, {kind[hold]}"] = (moved - moved[3]).mean(1)
+    for hold, kind in enumerate(kinds):
+        moved = slant(edit(model, test, lean, amounts, bool(hold), steps))
+        curves[f"{name}, {kind}"] = (moved - moved[3]).mean(1)
     curves[f"{name}, as fitted"] = torch.tensor(amounts) * lean.weight.norm()
-fig, ax = plt.subplots(figsize=(6, 3.6))
-for (name, curve), style in zip(curves.items(),
-                                ("C0-o", "C0--s", "C0:", "C1-o", "C1--s", "C1:"),
-                                strict=True):
-    ax.plot(amounts, curve, style, markersize=4, label=name)
-ax.set(xlabel="amount (standard deviations of the code)", ylabel="change of slant",
-       title="Asked and got")
-ax.legend(fontsize=8)
-assert all((c.diff() > 0).all() for k, c in curves.items() if "held" not in k)
-assert (
-    curves["DBAE, start held"].diff().abs().max()
-    < 0.1 * curves["DBAE, decoded anew"].diff().max()
-)
-{k: round((c[5] - c[1]).item(), 3) for k, c in curves.items()}
-
-# %% [markdown]
-# (Numbers: the change between $a=-2$ and $a=2$.) The pictures change by somewhat less than the codes promise. The striking line is the flat one. **With the start held, this DBAE hardly moves**, although its denoiser is told the new code as well, and although an exact denoiser would not care. The network has learned to read the code off the endpoint, which is an image-shaped input, and not from the modulation. A DBAE trained on other data may divide the work otherwise; an edit with a held start measures how it did. DiffAE's noise is no such second copy of the code: holding it changes nothing on average, and keeps the image's details.
 
 # %%
+#| label: fig-asked
+#| fig-cap: 'Asked and got: mean change of the slant of 40 held-out digits. The pictures follow the fitted values (dotted), but for a DBAE whose start is held: it hardly moves.'
+#| fig-alt: 'A line chart of the change of slant, columns per row, against the amount from -3 to 3 standard deviations. Two dotted straight lines are the fitted values. DBAE decoded anew and DiffAE with zero or held noise rise with them, somewhat flatter; DBAE with its start held stays at zero.'
+fig, ax = plt.subplots(figsize=(6, 3.6))
+styles = ("C0-o", "C0--s", "C0:", "C1-o", "C1--s", "C1:")
+for (name, curve), style in zip(curves.items(), styles, strict=True):
+    ax.plot(amounts, curve, style, markersize=4, label=name)
+ax.set(xlabel="amount (standard deviations of the code)",
+       ylabel="change of slant (columns per row)")
+ax.legend(fontsize=8);
+
+# %%
+assert all((c.diff() > 0).all() for k, c in curves.items() if "held" not in k)
+held, anew = (curves[f"DBAE, {k}"].diff() for k in ("start held", "decoded anew"))
+assert held.abs().max() < 0.1 * anew.max()
+Table({k: (c[5] - c[1]).item() for k, c in curves.items()}, "model, start of the walk",
+      "change of slant from -2 to 2")
+
+# %% [markdown]
+# The pictures change by somewhat less than the codes promise. The striking line is the flat one. **With the start held, this DBAE hardly moves**, although its denoiser is told the new code as well, and although an exact denoiser would not care. The network has learned to read the code off the endpoint, which is an image-shaped input, and not from the modulation. A DBAE trained on other data may divide the work otherwise; an edit with a held start measures how it did. DiffAE's noise is no such second copy of the code: holding it changes nothing on average, and keeps the image's details.
+
+# %%
+#| label: fig-edits
+#| fig-cap: 'Held-out digits, moved by -3 to 3 standard deviations: along the slant, the same with the start held, where hardly anything changes, towards the zeros, and along one axis. The last two rows go from one digit to another in seven steps.'
+#| fig-alt: 'Six rows of seven small grey images of handwritten digits. First row: an 8 comes to lean to the right. Second: seven 8s that look the same. Third: a 4 opens into a ring. Fourth: a ring turns into a shape like a 9. Fifth and sixth: the 8 turns into the 4.'
 lean = fit_direction(dbae, train, slant(train))
 ring = fit_direction(dbae, train, torch.tensor(load_digits().target[:1200] == 0))
 one, two, three = test[[1, 8, 24]]
+moved = lambda x, *way, **how: edit(dbae, x[None], *way, amounts, **how)[:, 0]
 rows = {
-    "slant": edit(dbae, one[None], lean, amounts)[:, 0],
-    "slant, start held": edit(dbae, one[None], lean, amounts, hold=True)[:, 0],
-    "more like a 0": edit(dbae, two[None], ring, amounts)[:, 0],
-    "axis 0": edit(dbae, three[None], axis_direction(dbae, 0), amounts)[:, 0],
-    "line": dbae.interpolate(one, two, 7),
-    "DiffAE, morph": morph(diffae, one, two, 7),
-}
-fig, axes = plt.subplots(len(rows), 7, figsize=(6, 5.2))
+    "slant": moved(one, lean), "slant, start held": moved(one, lean, hold=True),
+    "more like a 0": moved(two, ring), "axis 0": moved(three, axis_direction(dbae, 0)),
+    "line": dbae.interpolate(one, two, 7), "DiffAE, morph": morph(diffae, one, two, 7),
+}  # fmt: skip
+test_close(rows["line"][0], dbae.reconstruct(one[None])[0], eps=1e-4)
+fig, axes = plt.subplots(len(rows), 7, figsize=(6, 4.4))
 for row, (name, pictures) in zip(axes, rows.items(), strict=True):
     for ax, picture in zip(row, pictures, strict=True):
         ax.imshow(picture[0], vmin=-1, vmax=1)
@@ -341,7 +353,6 @@ for row, (name, pictures) in zip(axes, rows.items(), strict=True):
         ax.spines[:].set_visible(False)
     row[0].set_ylabel(name, rotation=0, ha="right", va="center")
 for ax, a in zip(axes[0], amounts, strict=True): ax.set_title(f"{a:g}", fontsize=9)
-test_close(rows["line"][0], dbae.reconstruct(one[None])[0], eps=1e-4)
 
 # %% [markdown]
 # ## What can go wrong

@@ -32,7 +32,7 @@ import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_close, test_eq
 
 from scoreae import data
-from scoreae.core.pages import paper
+from scoreae.core.pages import Table, paper
 from scoreae.foundations.paths import VPCosine
 from scoreae.foundations.worlds import GaussianWorld, denoiser
 from scoreae.use.training import fit
@@ -117,49 +117,41 @@ def switch(model: SAMI, x: Tensor, z: Tensor, level: float, steps: int = 25, eta
 
 # %%
 scales, s = f64(0.3, 0.15, 0.05), f64(0.2, 0.05)
-turn = torch.linalg.qr(torch.randn(3, 3, generator=g, dtype=torch.float64))[0]
+normal = lambda *shape: torch.randn(shape, generator=g, dtype=torch.float64)
+turn = torch.linalg.qr(normal(3, 3))[0]
+Sigma = turn @ torch.diag(scales**2) @ turn.T
 A = torch.diag((1 - s).sqrt() / scales[:2]) @ turn.T[:2]
-world = GaussianWorld(torch.zeros(3), turn @ torch.diag(scales**2) @ turn.T, A,
-                      f64(0, 0), torch.diag(s))
+world = GaussianWorld(torch.zeros(3), Sigma, A, f64(0, 0), torch.diag(s))
+
+
+class Free:
+    "The exact denoiser of the world, for images."
+    def __init__(self, path): self.path, self.D = path, denoiser(world.data, path)
+    def __call__(self, x, t): return self.D(x.flatten(1), t).reshape(x.shape).to(x)
+    def residual(self, x0, eps, t):
+        scale = self.path.gamma(t).sqrt().to(x0).reshape(-1, 1, 1, 1)
+        return scale * (x0 - self(self.path.mix(x0, eps, t), t))
 
 
 class Exact(SAMI):
     "A SAMI whose encoder and denoiser are exact."
+    def base(self): return Free(self.path)
     def codes(self, x, level=None):
         gamma = torch.tensor(math.inf) if level is None else level.double().exp()
-        b = (
-            torch.ones(len(x)).double()
-            if level is None
-            else self.path.coefs(self.path.t_of_gamma(gamma)).b
-        )
-        seen = (
-            turn.T.to(x) @ (x.flatten(1) / b.to(x)[:, None]).T
-        )  # principal components of y = x_t / b
-        left = scales[:2, None] ** 2 / (1
-                                        + scales[:2, None] ** 2
-                                        * gamma)  # variance of x_0 given y
-        part = (1 - left / scales[:2, None] ** 2).to(x)
-        mean = ((1 - s).sqrt()[:, None] / scales[:2, None]).to(x) * part * seen[:2]
-        var = s[:, None] + (1 - s)[:, None] * left / scales[:2, None] ** 2
+        y = x.flatten(1).T  # the image, or a noisy one divided by b
+        if level is not None:
+            y = y / self.path.coefs(self.path.t_of_gamma(gamma)).b.to(x)
+        l, v = scales[:2, None] ** 2, s[:, None]
+        left = l / (1 + l * gamma)  # variance of a component of x_0, given y
+        gain = ((1 - v) / l).sqrt() * (1 - left / l).to(x)
+        mean = gain * (turn.T.to(x) @ y)[:2]
+        var = v + (1 - v) * left / l
         return mean.T, var.expand(2, len(x)).T.sqrt().to(x)
-    def base(self):
-        D = denoiser(world.data, self.path)
-        return type(
-            "D",
-            (),
-            {
-                "path": self.path,
-                "__call__": lambda _, x, t: D(x.flatten(1), t).reshape(x.shape).to(x),
-                "residual": lambda me, x0, e, t: (
-                    self.path.gamma(t).sqrt().to(x0).reshape(-1, 1, 1, 1)
-                    * (x0 - me(self.path.mix(x0, e, t), t))
-                ),
-            },
-        )()
 
 
+# %%
 model = Exact((3, 1, 1), 2, width=8, path=VPCosine(-12.0)).double().eval()
-x0, _, z = world.draw(torch.randn(2000, 8, generator=g, dtype=torch.float64))
+x0, _, z = world.draw(normal(2000, 8))
 x = x0.reshape(-1, 3, 1, 1)
 t = model.path.t_of_gamma(torch.ones(()))
 point = model.denoiser(z[:50])(x[:50], t)
@@ -170,28 +162,33 @@ test_close(point.flatten(1), world.denoiser(model.path, z[:50])(x0[:50], t), eps
 
 # %%
 ones, how = torch.ones(2000, 2).double(), {"steps": 60, "scale": 0.1}
+ways = {
+    "unguided": unguided(model, 2000, **how),
+    "back and forth": back_and_forth(model, 2000, eta=1.0, order=1, **how),
+    "axis 0 at 1.0": decode_axes(model, ones, [0], mode="sample", **how),
+}  # fmt: skip
 rows = {"data": scales}
-for name, way in {
-    "unguided": lambda: unguided(model, 2000, **how),
-    "back and forth": lambda: back_and_forth(model, 2000, eta=1.0, order=1, **how),
-    "axis 0 at 1.0": lambda: decode_axes(model, ones, [0], mode="sample", **how),
-}.items():
-    rows[name] = (way().flatten(1) @ turn).std(0)
-    expected = scales if "axis" not in name else scales * f64(s[0] ** 0.5, 1, 1)
+for name, samples in ways.items():
+    rows[name] = (samples.flatten(1) @ turn).std(0)
+    expected = scales * f64(s[0] ** 0.5, 1, 1) if "axis" in name else scales
     assert (rows[name] / expected - 1).abs().max() < 0.12
-mean = (decode_axes(model, torch.ones(8, 2).double(), [0],
-                    60).flatten(1) @ turn).mean(0)
-test_close(mean, f64((1 - s[0]) ** 0.5 * scales[0], 0, 0), eps=5e-3)
+Table({name: {f"std of component {j}": v for j, v in enumerate(row.tolist(), 1)}
+       for name, row in rows.items()}, "way")
+
+# %%
+first = decode_axes(model, ones[:8], [0], 60).flatten(1) @ turn
+test_close(first.mean(0), f64((1 - s[0]) ** 0.5 * scales[0], 0, 0), eps=5e-3)
 test_close(switch(model, x[:20], z[:20].flip(0), 14.0), x[:20], eps=5e-3)
-other = switch(model, x[:200], z[:200].flip(0), -11.0, 60)
-test_close((other.flatten(1) @ turn)[:, 0].std() / scales[0], 1.0, eps=0.2)
-assert torch.corrcoef(torch.stack([(other.flatten(1) @ turn)[:, 1],
-                                   z[:200].flip(0)[:, 1]]))[0, 1] > 0.9
+wanted = z[:200].flip(0)
+other = switch(model, x[:200], wanted, -11.0, 60).flatten(1) @ turn
+test_close(other[:, 0].std() / scales[0], 1.0, eps=0.2)
+assert torch.corrcoef(torch.stack([other[:, 1], wanted[:, 1]]))[0, 1] > 0.9
+
+# %%
 with expect_fail(ValueError, contains="level: expected"):
     switch(model, x[:2], z[:2], -30.0)
 with expect_fail(ValueError, contains="axes: expected axes of a code of 2"):
     decode_axes(model, z[:2], [2])
-{name: [round(v, 3) for v in row.tolist()] for name, row in rows.items()}
 
 # %% [markdown]
 # ## Nats per axis and noise level
@@ -292,21 +289,27 @@ for j in (0, 1):
     test_close(rows[j]["centroid"], centroid[j].item(), eps=0.15)
     test_close(rows[j]["snr"], ((1 - s) / s)[j].item(), eps=1.0)
 assert found.cross.abs().max() < 0.02 and [r["axis"] for r in found.table] == [1, 0]
-with expect_fail(ValueError, contains="by: expected one of 'nats', 'snr'"):
-    axes(model, x, by="beauty")
-found
+Table([*found.table, *({"axis": f"{j}, exact", "nats": nats[j].item(),
+                        "centroid": centroid[j].item(), "snr": ((1 - s) / s)[j].item()}
+                       for j in (1, 0))])
 
 # %%
+with expect_fail(ValueError, contains="by: expected one of 'nats', 'snr'"):
+    axes(model, x, by="beauty")
+
+# %%
+#| label: fig-areas
+#| fig-cap: 'Each axis has its place on the noise scale: nats per unit of $u=\log\gamma$ as measured, and exactly (thin). The area under a curve is the information of its axis; the cross term is zero.'
+#| fig-alt: 'A line chart with two bumps against u. That of axis 0, a solid line, peaks near u = 3; that of axis 1, a dashed line, is higher and wider and peaks near u = 5. Both lie on thin black lines. A dotted line, the cross term, is zero throughout.'
 fig, ax = plt.subplots()
 for j, style in zip((0, 1), ("-", "--"), strict=True):
-    line = ax.plot(found.u, found.density[j], style,
-                   label=f"axis {j}: {rows[j]['nats']:.2f} nats")[0]
-    rate = 1 / (1 + (-found.u).exp()
-                / scales[j] ** 2) - 1 / (1 + (-found.u).exp() / (scales[j] ** 2 * s[j]))
-    ax.plot(found.u, rate / 2, color="k", lw=0.8, label="exact" if j == 0 else None)
+    name = f"axis {j}: {rows[j]['nats']:.2f} nats"
+    ax.plot(found.u, found.density[j], style, label=name)
+    known = found.u.exp() * scales[j] ** 2
+    exact = known / (1 + known) - known * s[j] / (1 + known * s[j])
+    ax.plot(found.u, exact / 2, "k", lw=0.8, label=None if j else "exact")
 ax.plot(found.u, found.cross, ":", color="0.4", label="cross term")
-ax.set(xlabel=r"$u=\log\gamma$", ylabel="nats per unit of $u$",
-       title="Each axis has its place on the noise scale")
+ax.set(xlabel=r"$u=\log\gamma$", ylabel="nats per unit of $u$")
 ax.legend();
 
 
@@ -359,16 +362,18 @@ for how in ("halved", "means halved"):
     wrong.how = how
     seen[how] = watch(wrong, x)
 step = seen["exact"]["u"][1] - seen["exact"]["u"][0]
-total = {how: {k: round(float((v[k] * step).sum()), 3) for k in ("gain", "energy")}
-         for how, v in seen.items()}
+total = {}
 for how, v in seen.items():
-    total[how]["pin"] = round(float((v["pin"] * v["energy"]).sum() / v["energy"].sum()),
-                              3)
+    gain, energy = (round(float((v[k] * step).sum()), 3) for k in ("gain", "energy"))
+    pin = round(float((v["pin"] * v["energy"]).sum() / v["energy"].sum()), 3)
+    total[how] = {"gain": gain, "energy": energy, "pin": pin}
 test_close(seen["exact"]["gain"], seen["exact"]["energy"], eps=0.03)
 test_close(total["exact"]["energy"], nats.sum().item(), eps=0.1)
 assert total["exact"]["pin"] < 0.01 and total["means halved"]["pin"] > 0.02
 assert total["halved"]["gain"] < 0.5 * total["halved"]["energy"]
-total
+units = {"gain": " (nats)", "energy": " (nats)", "pin": " (share)"}
+Table({how: {k + units[k]: v for k, v in row.items()} for how, row in total.items()},
+      "guidance")
 
 # %% [markdown]
 # ## On digits
@@ -385,25 +390,28 @@ test_eq(len(found.table), 6)
 assert set(record.history[-1]) >= {"free", "guided", "guidance", "pin"}
 now = watch(real, digits[:256], n=8)
 assert (now["gain"] > 0)[2:5].all()
-found
+step = float(found.u[1] - found.u[0])
+sums = {"sum": found.density.sum(), "cross term": found.cross.sum()}
+Table([*found.table, *({"axis": k, "nats": float(v) * step} for k, v in sums.items())])
 
 # %%
-test = data.digits("test")
+#| label: fig-ways
+#| fig-cap: 'Ways to sample from this small SAMI. The code of A gives a blurred A; one of its six axes alone says much less, and most of its images are alike. The samples in the last two rows are rough.'
+#| fig-alt: 'Seven rows of eight small grey images. Held-out digits A and B are sharp. Those from the code of A are blurred copies of A. Those from one axis are mostly the same grey blob. Those switched to B look partly like B. The unguided ones and those that went back and forth are strokes and blobs, some of them like digits.'
+test, best = data.digits("test"), found.table[0]["axis"]
+A, B = test[:8], test[8:16]
 with torch.no_grad(): z = real.encode(test)
-best = [r["axis"] for r in found.table[:1]]
-rows = {"image A": test[:8], "image B": test[8:16], "code of A": real.decode(z[:8]),
-        f"axis {best[0]} of A": decode_axes(real, z[:8], best),
-        r"switch to B": switch(real, test[:8], z[8:16],
-                               -1.0), "unguided": unguided(real, 8),
+rows = {"image A": A, "image B": B, "code of A": real.decode(z[:8]),
+        f"axis {best} of A": decode_axes(real, z[:8], [best]),
+        "switch to B": switch(real, A, z[8:16], -1.0), "unguided": unguided(real, 8),
         "back and forth": back_and_forth(real, 8, eta=1.0, order=1)}  # fmt: skip
-fig, grid = plt.subplots(len(rows), 8, figsize=(6, 5))
+fig, grid = plt.subplots(len(rows), 8, figsize=(6, 4.8))
 for line, (name, pictures) in zip(grid, rows.items(), strict=True):
     for ax, picture in zip(line, pictures, strict=True):
         ax.imshow(picture[0], vmin=-1, vmax=1)
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     line[0].set_ylabel(name, rotation=0, ha="right", va="center")
-fig.suptitle("Ways to sample", fontsize=11);
 
 # %% [markdown]
 # ## What can go wrong

@@ -45,6 +45,8 @@ from scoreae.use.training import fit
 # %%
 #| hide
 paper()
+svg = get_ipython().display_formatter.formatters["image/svg+xml"]
+svg.for_type_by_name("__main__", "Plot", lambda figure: None)  # this page's own: PNG
 
 
 # %% [markdown]
@@ -92,12 +94,18 @@ def plot_rows(rows: dict[str, Tensor], title: str = "", size: float = 0.55) -> P
 x, x_test = data.digits(), data.digits("test")
 model = PCA((1, 8, 8), 12)
 record = fit(model, x)
-fig = plot_rows({"image": x_test[:8], "PCA": model.reconstruct(x_test[:8])},
-                "Held-out digits")
 test_eq(picture(x_test[0]).shape, (8, 8))
+
+# %%
 with expect_fail(ValueError, contains="x: expected an image"):
     picture(torch.zeros(2, 4, 4))
-fig
+
+# %%
+#| label: fig-rows
+#| fig-cap: 'Held-out digits, and what twelve principal components keep of them: the shapes, blurred.'
+#| fig-alt: 'Two rows of eight small grey images. Above handwritten digits, below blurred copies of them.'
+rows = {"image": x_test[:8], "PCA": model.reconstruct(x_test[:8])}
+plot_rows(rows, size=0.65)
 
 
 # %% [markdown]
@@ -132,7 +140,12 @@ rows = traverse(model, middle.clamp(-1, 1), axes=3, span=0.1)
 test_eq(list(rows), ["axis 0", "axis 1", "axis 2"])
 length = (rows["axis 0"][-1] - rows["axis 0"][0]).norm()
 test_close(length, 0.2 * model.prior.std[0], eps=0.05)
-plot_rows(traverse(model, x_test[3]), "PCA: the three axes that change a digit most")
+
+# %%
+#| label: fig-traverse
+#| fig-cap: 'The three axes of PCA that change a held-out digit most, an 8, each moved from -2 to 2 standard deviations.'
+#| fig-alt: 'Three rows of seven small grey images, with the same blurred 8 in the middle. Along axis 0 its upper left fills with ink and its lower left is joined up; along axis 1 a bright spot appears in its waist; along axis 2 its right side grows brighter above.'
+plot_rows(traverse(model, x_test[3]), size=0.65)
 
 
 # %% [markdown]
@@ -141,7 +154,7 @@ plot_rows(traverse(model, x_test[3]), "PCA: the three axes that change a digit m
 # %%
 #| exports
 def plot_axes(found: Axes, top: int = 8, title: str = "Nats per axis and noise level") -> Plot:
-    "The `top` axes of a ranking by `semantics.axes`, as areas over log gamma, and the cross term."
+    "The `top` axes of a ranking by `guidance.axes`, as areas over log gamma, and the cross term."
     n, step = require_int(top, "top"), float(found.u[1] - found.u[0])
     styles = [(colour, line) for line in ("-", "--", ":") for colour in range(7)]
     with matplotlib.style.context("scoreae.paper"):
@@ -160,10 +173,14 @@ def plot_axes(found: Axes, top: int = 8, title: str = "Nats per axis and noise l
 u = torch.linspace(-8, 8, 33)
 bumps = torch.stack([torch.exp(-((u - m) ** 2) / 4) for m in (-2.0, 0.0, 3.0)])
 table = [{"axis": j, "nats": float(bumps[j].sum() * 0.5)} for j in range(3)]
-fig = plot_axes(Axes(table, u, bumps, 0.02 * torch.ones(33)), top=2,
-                title="An invented ranking")
-test_eq([line.get_label() for line in fig.axes[0].lines],
-        ["axis 0: 3.54", "axis 1: 3.54", "cross: 0.33"])
+fig = plot_axes(Axes(table, u, bumps, 0.02 * torch.ones(33)), top=2, title="")
+names = [line.get_label() for line in fig.axes[0].lines]
+test_eq(names, ["axis 0: 3.54", "axis 1: 3.54", "cross: 0.33"])
+
+# %%
+#| label: fig-axes
+#| fig-cap: 'An invented ranking of three axes, of which the first two are drawn, and an invented cross term. The legend has the area under each curve, in nats.'
+#| fig-alt: 'A line chart of nats per unit against log gamma from -8 to 8. Two solid bumps of equal height, around -2 and around 0, and a flat broken grey line near zero.'
 fig
 
 
@@ -189,15 +206,18 @@ def plot_losses(fits: dict[str, Fit], title: str = "Training loss, relative to i
 
 
 # %%
+#| label: fig-losses
+#| fig-cap: 'An invented pair of losses, each divided by its first value, on a logarithmic axis.'
+#| fig-alt: 'A line chart of the loss divided by its first value, on a logarithmic axis, against the step. Both curves begin at 1; one, solid, falls to about 0.23 and the other, broken, to about 0.15.'
 fake = [{"step": s, "loss": 50 / s**0.5} for s in range(20, 400, 20)]
 steeper = [{**h, "loss": h["loss"] ** 1.3} for h in fake]
-plot_losses({"one": Fit(400, 1.0, 64, fake), "another": Fit(400, 1.0, 64, steeper)},
-            "An invented pair of losses")
+fits = {"one": Fit(400, 1.0, 64, fake), "another": Fit(400, 1.0, 64, steeper)}
+plot_losses(fits, title="")
 
 # %% [markdown]
 # ## The report
 #
-# One HTML file with its figures inside (as PNG), without scripts and without anything fetched from elsewhere. It is written in one step: a reader never sees half of it.
+# One HTML file with its figures inside (as PNG), with nothing fetched from elsewhere; the only script is the line of a slider ([Sliders](45_sliders.ipynb)). It is written in one step: a reader never sees half of it.
 
 # %%
 #| exports
@@ -225,12 +245,20 @@ def html_figure(fig: Plot, alt: str) -> str:
     return f'<img alt="{html.escape(alt)}" width="{width}" src="data:image/png;base64,{pixels}">'
 
 
+def html_content(content, alt: str) -> str:
+    "What a section of a report shows: a figure, something that shows itself as HTML or several of it, or rows."
+    if isinstance(content, Plot): return html_figure(content, alt)
+    several = content if isinstance(content, Sequence) else [content]
+    shows = several and all(hasattr(c, "_repr_html_") for c in several)
+    return "".join(c._repr_html_() for c in several) if shows else html_table(several)
+
+
 def write_report(file: str | os.PathLike, title: str, intro: str,
-                 sections: Sequence[tuple[str, str, Plot | Sequence[dict]]], note: str = "") -> None:
-    "Write a self-contained HTML page: sections of (heading, text, figure or table rows)."
+                 sections: Sequence[tuple], note: str = "") -> None:
+    "Write a self-contained HTML page: sections of (heading, text, figure, rows of a table, or `Strip`s)."
     parts = [f"<h1>{html.escape(title)}</h1><p>{html.escape(intro)}</p>"]
     for heading, text, content in sections:
-        body = html_figure(content, heading) if isinstance(content, Plot) else html_table(content)
+        body = html_content(content, heading)
         parts.append(f"<h2>{html.escape(heading)}</h2><p>{html.escape(text)}</p>{body}")
     meta = "<meta charset=utf-8><meta name=viewport content='width=device-width'>"
     head = f"<!doctype html><html lang=en>{meta}<title>{html.escape(title)}</title><style>{STYLE}</style>"
@@ -240,16 +268,12 @@ def write_report(file: str | os.PathLike, title: str, intro: str,
 
 
 # %%
+sections = [("Rows", "Two.", fig), ("Table", "One.", [{"model": "PCA", "MSE": 0.1}])]
 with tempfile.TemporaryDirectory() as folder:
-    sections = [("Rows", "Two.", fig),
-                ("Table", "One.", [{"model": "PCA", "MSE": 0.1}])]
     write_report(f"{folder}/r.html", "A <title>", "Text.", sections)
     page = Path(folder, "r.html").read_text()
-assert (
-    "A &lt;title&gt;" in page
-    and page.count("data:image/png;base64,") == 1
-    and "<td>PCA</td>" in page
-)
+test_eq(page.count("data:image/png;base64,"), 1)
+assert "A &lt;title&gt;" in page and "<td>PCA</td>" in page
 assert "http:" not in page and "https:" not in page and "<script" not in page
 
 # %% [markdown]

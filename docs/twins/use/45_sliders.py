@@ -4,15 +4,19 @@
 # > Sliders for a trained model: walk along an axis, between two images, along an attribute, and through the sampler's steps.
 
 # %% [markdown]
-# A figure shows a few positions; a slider shows all of them. This page has four figures and, for each, a slider with the same arguments. The slider adds nothing: it calls its figure with one position instead of several, and shows what comes back. So what is seen in a notebook can be repeated in a script. We show that each figure contains what it should where that is known exactly, and drive the sliders without a browser, to see that they show what the figures show.
+# A figure shows a few positions; a slider shows all of them. This page has four figures and, for each, a slider with the same arguments. The slider adds nothing: it calls its figure with one position instead of several, and shows what comes back. So what is seen in a notebook can be repeated in a script. We show that each figure contains what it should where that is known exactly, and drive the sliders without a browser, to see that they show what the figures show. The last section makes sliders that need no kernel at all: their frames are drawn beforehand.
 
 # %%
 #| default_exp use.sliders
 
 # %%
 #| exports
+import base64
+import html
+import io
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,11 +29,12 @@ from scoreae.use.pictures import Plot, picture
 # %%
 #| hide
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import comm
-import numpy as np
 from fastcore.test import expect_fail, test_close, test_eq
+from PIL import Image
 
 from scoreae import data
 from scoreae.models.baselines import PCA
@@ -157,15 +162,26 @@ start, end = pca.reconstruct(x[:2])
 half = shown(plot_line(pca, x, 0, 1, 0.5))
 test_close(half[1], picture((start + end) / 2), eps=1e-5)
 test_close([half[0], half[2]], [picture(v) for v in x[:2]])
+
+# %%
+#| include: false
 for call in (lambda: plot_axis(pca, x, 4, 6), lambda: plot_axis(pca, x, 10**6),
              lambda: plot_line(pca, x, 0, 1, 2.0)):
     with expect_fail(ValueError, contains="expected"): call()
+
+# %%
+#| label: fig-axis
+#| fig-cap: 'An image, and the same moved along the third principal component of digits, in standard deviations: what PCA shows here is known, and checked.'
+#| fig-alt: 'Six small grey pictures of a digit in a row; from left to right some strokes fade and others grow.'
 plot_axis(pca, x, 4, 2)
 
 # %% [markdown]
 # The walk ends where `decode` ends, and where it is at the start is known too: at the endpoint of a bridge, which is decoded from the code.
 
 # %%
+#| label: fig-walk
+#| fig-cap: 'The walk that decodes a digit with the DBAE: above the image where the walk has come, below what the denoiser makes of it. It begins at the picture of the code, not at noise.'
+#| fig-alt: 'Two rows of six small pictures of one digit at six evaluations; the upper row begins as a harsh picture of the digit and settles; the lower row hardly changes.'
 weights = next(p for p in (Path("weights"), Path("../../weights")) if p.exists())
 dbae, digits = load(weights / "digits-dbae"), data.digits("test")
 fig = plot_walk(dbae, digits, 3)
@@ -293,12 +309,93 @@ sys.modules["ipywidgets"] = None
 with expect_fail(ImportError, contains="pip install 'scoreae[notebook]'"):
     slide_axis(pca, x)
 sys.modules["ipywidgets"] = kept
+
+# %%
+#| label: fig-ink
+#| fig-cap: 'A digit, and the same with its code moved along the direction of more ink, in standard deviations of the codes.'
+#| fig-alt: 'Six small pictures of one digit; its strokes grow brighter and thicker from left to right.'
 lean = fit_direction(dbae, digits[:100], digits[:100].mean((1, 2, 3)))
 plot_edit(dbae, digits, lean, 5, title="more ink")
+
+# %% [markdown]
+# ## A slider without a kernel
+#
+# A page on the web has no kernel that could decode. But all that one slider can show can be drawn beforehand: the frames of a walk, one below the other in one picture, of which a window shows one. The slider moves the picture behind the window; that is one line of script, and works in a notebook, on this site, in a report, without a network.
+
+# %%
+#| exports
+WINDOW = """<div class="strip" style="display:inline-block;width:{width}px;max-width:95%;margin:.6rem 3% .6rem 0;text-align:center">
+<div role="img" aria-label="{label}" style="width:100%;aspect-ratio:{wide}/{tall};background:url(data:image/png;base64,{data}) 0 {at}%/100% {n}00%;image-rendering:pixelated;border-radius:4px"></div>
+<input type="range" min="0" max="{last}" value="{start}" aria-label="{label}" style="width:100%"
+oninput="this.previousElementSibling.style.backgroundPosition='0 '+100*this.value/{last}+'%'">
+<div style="font-size:.85rem">{label}</div></div>"""
+
+
+class Strip:
+    """A slider that needs no kernel: frames (n, C, H, W), or rows of images (n, N, C, H, W), in [-1, 1], n > 1.
+
+    It shows itself as HTML, in which all frames are one PNG; each image is `size` pixels high, and `label` says what moves.
+    """
+
+    def __init__(self, frames: Tensor, label: str = "", size: int = 96):
+        require(frames.ndim in (4, 5) and len(frames) > 1, "frames", frames, "frames (n, C, H, W) or (n, N, C, H, W), n > 1")
+        self.frames = frames if frames.ndim == 5 else frames[:, None]
+        check_images(self.frames.flatten(0, 1), name="frames")
+        self.label, self.size = label, require_int(size, "size")
+
+    def png(self) -> bytes:
+        "The frames, one below the other."
+        from PIL import Image
+
+        rows = [np.concatenate([picture(x) for x in row], 1) for row in self.frames]
+        buffer = io.BytesIO()
+        Image.fromarray((np.concatenate(rows) * 255).round().astype(np.uint8)).save(buffer, "PNG", optimize=True)
+        return buffer.getvalue()
+
+    def _repr_html_(self) -> str:
+        n, images, _, height, width = self.frames.shape
+        size = {"wide": images * width, "tall": height, "width": round(self.size * images * width / height)}
+        at = {"n": n, "last": n - 1, "start": n // 2, "at": 100 * (n // 2) / (n - 1)}
+        return WINDOW.format(label=html.escape(self.label), data=base64.b64encode(self.png()).decode(), **size, **at)
+
+
+def axis_strip(model: Autoencoder, x: Tensor, axis: int, span: float = 2.0, n: int = 17, steps: int = 10,
+               label: str | None = None, size: int = 96) -> Strip:
+    "Images (N, C, H, W), all moved along an axis of the code, from -`span` to `span` standard deviations of the prior."
+    amounts = torch.linspace(-1, 1, require_int(n, "n", low=2)) * require_number(span, "span", 0, above=True)
+    moved = edit(model, check_images(x, model.shape), axis_direction(model, axis), amounts.tolist(), steps=steps)
+    return Strip(moved.clamp(-1, 1), f"axis {axis}" if label is None else label, size)
+
+
+# %% [markdown]
+# In the middle an image is not moved, and a frame is the picture of its amount: checked in the PNG. Then two axes of the DBAE, for five held-out digits. Move the sliders.
+
+# %%
+strip = axis_strip(pca, x[:3], 2, span=1.5, n=5)
+pixels = np.array(Image.open(BytesIO(strip.png())))
+test_eq(pixels.shape, (5 * 8, 3 * 8))
+still = pca.reconstruct(x[:3])
+test_close(pixels[16:24] / 255, np.concatenate([picture(v) for v in still], 1), eps=0.01)
+top = pca.picture(pca.encode(x[:1]) + 1.5 * pca.prior.std[2] * torch.eye(6)[2])[0]
+test_close(pixels[32:, :8] / 255, picture(top), eps=0.01)
+page = strip._repr_html_()
+assert page.count("<input") == 1 and "http" not in page and "<script" not in page
+
+# %%
+with expect_fail(ValueError, contains="frames: expected frames"): Strip(x[:1])
+with expect_fail(ValueError, contains="axis"): axis_strip(pca, x[:3], 6)
+
+# %%
+#| echo: false
+axis_strip(dbae, digits[:5], 0, label="axis 0, from -2 to 2 standard deviations")
+
+# %%
+#| echo: false
+axis_strip(dbae, digits[:5], 1, label="axis 1, from -2 to 2 standard deviations")
 
 # %% [markdown]
 # ## What can go wrong
 #
 # * **A slider that lags.** Every change decodes anew. Fewer `steps` make it quicker, and the pictures coarser.
-# * **No kernel, no slider.** On a printed page or a saved notebook a slider is dead; give the figure.
+# * **No kernel, no widget.** In a saved notebook the four sliders are dead; give a `Strip`, and on paper the figure.
 # * **Far along an axis** no training code has been: what is shown there is the network's invention.

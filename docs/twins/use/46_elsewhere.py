@@ -45,7 +45,7 @@ os.environ["HF_MODULES_CACHE"] = f"{room.name}/modules"
 # %%
 #| hide
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-from diffusers.utils.logging import disable_progress_bar
+from diffusers.utils.logging import disable_progress_bar, set_verbosity_error
 from fastcore.test import expect_fail, test_close, test_eq
 from onnx.reference import ReferenceEvaluator
 from sklearn.linear_model import LogisticRegression
@@ -61,6 +61,7 @@ from scoreae.use.training import fit
 # %%
 #| hide
 disable_progress_bar()
+set_verbosity_error()
 
 
 # %% [markdown]
@@ -121,14 +122,16 @@ model = AE((1, 8, 8), 16, width=8)
 fit(model, x, steps=300, lr=3e-3, progress=False)
 z = Encoder(model).fit_transform(x.flatten(1).numpy())
 test_eq(z, model.encode(x).numpy())
-classifier = make_pipeline(Encoder(model), StandardScaler(),
-                           LogisticRegression(max_iter=1000)).fit(x, y)
+steps = Encoder(model), StandardScaler(), LogisticRegression(max_iter=1000)
+classifier = make_pipeline(*steps).fit(x, y)
 accuracy = classifier.score(x_test, y_test)
 assert accuracy > 0.8
 test_eq(classifier[0].get_feature_names_out()[:2].tolist(), ["encoder0", "encoder1"])
+f"{accuracy:.1%} of the held-out digits are told right"
+
+# %%
 with expect_fail(ValueError, contains="X: expected rows of 64 values"):
     Encoder(model).fit(np.zeros((3, 5)))
-round(accuracy, 3)
 
 
 # %% [markdown]
@@ -220,15 +223,14 @@ def export_encoder(model: Autoencoder, file: str | os.PathLike | None = None, mo
 
 # %%
 torch.manual_seed(0)
-sami = SAMI((1, 8, 8), 4, width=8)
+sami, file = SAMI((1, 8, 8), 4, width=8), f"{room.name}/encoder"
 for m in (model, sami):
-    export_encoder(m, f"{room.name}/encoder.pt2")
-    graph = torch.export.load(f"{room.name}/encoder.pt2").module()
+    export_encoder(m, f"{file}.pt2")
+    graph = torch.export.load(f"{file}.pt2").module()
     test_close(graph(x_test), m.encode(x_test), eps=1e-5)
-    export_encoder(m, f"{room.name}/encoder.onnx")
-    codes = ReferenceEvaluator(f"{room.name}/encoder.onnx").run(
-        None, {"images": x_test[:7].numpy()}
-    )
+    export_encoder(m, f"{file}.onnx")
+    images = {"images": x_test[:7].numpy()}
+    codes = ReferenceEvaluator(f"{file}.onnx").run(None, images)
     test_close(codes[0], m.encode(x_test[:7]).numpy(), eps=1e-5)
 graph(x_test[:2]).shape
 
@@ -343,40 +345,44 @@ def to_diffusers(model: Autoencoder, folder: str | os.PathLike, timesteps: int =
 
 
 # %% [markdown]
-# Both are read back by diffusers. Our own: what the component predicts is, by @eq-interop-eps, the denoiser's answer; and [Denoisers from elsewhere](../models/11_pretrained.ipynb) turns the pipeline into a denoiser again, which must be the one that went in. diffusers' own sampler draws from it.
+# Both are read back by diffusers. Our own: what the component predicts is, by @eq-interop-eps, the denoiser's answer; and [Denoisers from elsewhere](../models/11_pretrained.ipynb) turns the pipeline into a denoiser again, which must be the one that went in. diffusers' own sampler draws from it. Without `trust_remote_code=True` diffusers refuses the folder.
 
 # %%
 with torch.no_grad():
     for p in sami.net.parameters(): p += 0.05 * torch.randn(p.shape, generator=rng(0))
     to_diffusers(sami, f"{room.name}/ours", 100)
-    with expect_fail(ValueError, contains="trust_remote_code"):
-        DDPMPipeline.from_pretrained(f"{room.name}/ours")
     pipeline = DDPMPipeline.from_pretrained(f"{room.name}/ours", trust_remote_code=True)
-    again, D, t = (
-        from_diffusers(pipeline),
-        sami.base(),
-        torch.tensor([0.01, 0.2, 0.5, 0.99]).double(),
-    )
+    again, D = from_diffusers(pipeline), sami.base()
+    t = torch.tensor([0.01, 0.2, 0.5, 0.99]).double()
     x_t = D.path.mix(x[:4], torch.randn(x[:4].shape, generator=rng(1)), t)
     test_close(again(x_t, t), D(x_t, t), eps=2e-4)
 pipeline.set_progress_bar_config(disable=True)
-drawn = pipeline(batch_size=2, num_inference_steps=10, output_type="np",
-                 generator=rng(0)).images
+how = {"num_inference_steps": 10, "output_type": "np", "generator": rng(0)}
+drawn = pipeline(batch_size=2, **how).images
 test_eq(drawn.shape, (2, 8, 8, 1))
+sorted(p.name for p in Path(room.name, "ours", "unet").iterdir())
 
+# %%
+with expect_fail(ValueError, contains="trust_remote_code"):
+    DDPMPipeline.from_pretrained(f"{room.name}/ours")
+
+# %% [markdown]
+# And a SAMI on a network of diffusers' own. No code is run to read it back.
+
+# %%
 small = {"sample_size": 8, "in_channels": 1, "out_channels": 1, "layers_per_block": 1,
-         "norm_num_groups": 4}
-kinds = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2,
-         "block_out_channels": (8, 8)}
-theirs = SAMI((1, 8, 8), 4,
-              denoiser=from_diffusers(UNet2DModel(**small, **kinds), DDPMScheduler(50)))
+         "norm_num_groups": 4, "block_out_channels": (8, 8)}
+kinds = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
+unet = UNet2DModel(**small, **kinds)
+theirs = SAMI((1, 8, 8), 4, denoiser=from_diffusers(unet, DDPMScheduler(50)))
 fit(theirs, x, steps=10, progress=False)
 to_diffusers(theirs, f"{room.name}/theirs")
-again, D = from_diffusers(f"{room.name}/theirs"), theirs.base()  # no code is run
+again, D = from_diffusers(f"{room.name}/theirs"), theirs.base()
 with torch.no_grad(): test_close(again(x_t, t), D(x_t, t), eps=2e-4)
+
+# %%
 with expect_fail(ValueError, contains="model: expected a SAMI"):
     to_diffusers(model, room.name)
-sorted(p.name for p in Path(room.name, "ours", "unet").iterdir())
 
 # %%
 #| hide
@@ -387,6 +393,6 @@ room.cleanup()
 #
 # * **Pixels in another range.** scikit-learn's digits are 0 to 16. The model wants $[-1,1]$ and says so.
 # * **Cross-validating the encoder.** A model that was trained on all images has seen the test folds. Train it on other images, or read the score as optimistic.
-# * **ONNX.** `torch.onnx` needs packages of its own, and the graph is enough for torch, so there is no export to ONNX.
+# * **ONNX.** The export needs packages of its own, `pip install 'scoreae[onnx]'`. For torch, the graph of `torch.export` is enough, and needs none.
 # * **Code in a folder.** `trust_remote_code=True` runs the folder's code. Do it for folders that you wrote, or read.
 # * **A graph on another device.** It is made for the device that the model was on.
