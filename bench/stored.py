@@ -1,17 +1,42 @@
-"""Rows of a long experiment in one JSON file: rows that exist are skipped, so that a run can be resumed."""
+"""Rows of a long experiment in one JSON file: rows that exist are skipped, so that a run can be resumed.
+
+Every row says what made it (`made`: commit and date) and where its time went (`wall`: seconds of wall time by part).
+"""
 
 import json
-import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import torch
-
 from scoreae.models.contract import write_atomic
+from scoreae.use.runs import made
+from scoreae.use.training import Fit
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
+
+
+def stamp() -> dict[str, str]:
+    "Commit and date, as stored results keep them."
+    now = made()
+    return {k: now[k] for k in ("commit", "date") if k in now}
+
+
+def wall(*fits: Fit, **more: float) -> dict[str, float]:
+    "Seconds of wall time by part: those of trainings, summed, and others by name; to 0.1 s."
+    total = Counter()
+    for parts in (*(f.wall for f in fits), more): total.update(parts)
+    return {k: round(v, 1) for k, v in total.items()}
+
+
+def new_row(key: dict, make: Callable[[], dict]) -> dict:
+    "`key`, what `make()` finds, what made it, and its `wall`: what `make` says, and the rest as evaluation."
+    begin, when = time.perf_counter(), stamp()
+    row = key | make()
+    parts = row.pop("wall", {})
+    rest = time.perf_counter() - begin - sum(parts.values())
+    return row | {"made": when, "wall": parts | {"evaluation": round(max(rest, 0.0), 1)}}
 
 
 def add_row(file: Path, key: dict, make: Callable[[], dict], **about) -> dict:
@@ -19,10 +44,10 @@ def add_row(file: Path, key: dict, make: Callable[[], dict], **about) -> dict:
     found = json.loads(file.read_text()) if file.exists() else {"rows": []}
     for row in found["rows"]:
         if all(row.get(k) == v for k, v in key.items()): return row
-    begin = time.process_time()
-    row = key | make()
+    begin, now = time.process_time(), made()
+    row = new_row(key, make)
     row["CPU seconds"] = round(time.process_time() - begin, 1)
-    machine = {"device": platform.machine(), "torch": torch.__version__, "threads": torch.get_num_threads()}
+    machine = {"device": now["machine"], "torch": now["torch"], "threads": now["threads"]}
     found = found | machine | about | {"rows": [*found["rows"], row]}
     write_atomic(file, (json.dumps(found, indent=1) + "\n").encode())
     print(json.dumps(row)[:400], flush=True)
@@ -34,14 +59,13 @@ def fill_set(file: Path, name: str, command: str, rules: dict, keys: Iterable[di
 
     A row is written as soon as it is known. Rows that were made by the same `rules` are kept, whatever their keys.
     """
-    sets = json.loads(file.read_text())["sets"] if file.exists() else {}
-    old = sets.get(name, {})
+    found = json.loads(file.read_text()) if file.exists() else {"sets": {}}
+    old, now = found["sets"].get(name, {}), made()
     rows = old["rows"] if old.get("rules") == rules else []
     for key in keys:
         if any(key.items() <= row.items() for row in rows): continue
-        begin = time.perf_counter()
-        rows.append(key | make(**key))
-        sets[name] = {"command": command, "rules": rules, "rows": rows}
-        result = {"torch": torch.__version__, "machine": platform.machine(), "sets": sets}
-        write_atomic(file, (json.dumps(result, indent=1) + "\n").encode())
-        print(f"{time.perf_counter() - begin:.0f} s", rows[-1], flush=True)
+        rows.append(new_row(key, lambda k=key: make(**k)))
+        found["sets"][name] = {"command": command, "rules": rules, "rows": rows}
+        found |= {"torch": now["torch"], "machine": now["machine"]}
+        write_atomic(file, (json.dumps(found, indent=1) + "\n").encode())
+        print(rows[-1], flush=True)

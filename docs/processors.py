@@ -43,7 +43,7 @@ def quiet(cell) -> None:
     figure, code = "#| label: fig-" in cell.source, "\n".join(lines)
     if is_import(code) or is_error_test(code): del cell["source"]
     elif "code-fold: show" in cell.source: cell.source = cell.source.replace(*FOLD)
-    elif (figure or len(lines) > LONG) and "#| echo:" not in cell.source:
+    elif (figure or len(lines) > LONG) and not re.search(r"#\| (echo|code-fold):", cell.source):
         summary = "Code of the figure" if figure else "Code of the check"
         cell.source = f'#| code-fold: true\n#| code-summary: "{summary}"\n{cell.source}'
 

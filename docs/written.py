@@ -1,4 +1,4 @@
-"""Pages that are written from others: README, sidebar, tutorial, API index, results.
+"""Pages that are written from others: README, sidebar, tutorial, API index, results, experiments.
 
     python docs/written.py      write them all
 """
@@ -7,6 +7,7 @@ import ast
 import json
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import stage
 import yaml
 from stage import NBS, ROOT
 
+sys.path.append(str(ROOT))  # bench is beside the package, not in it
 SITE = "https://scoreae.github.io/scoreae/"
 PARTS = {
     "foundations": ("Foundations", "Paths, scores, bridges, the bound, the sampler: each equation checked in a cell."),
@@ -44,7 +46,7 @@ def pages_of(part: str) -> list[Path]: return sorted((NBS / part).glob("[!._]*.i
 
 HOW_TO = ["own-images.md", "scikit-learn.md", "hub.md", "export.md", "diffusers.md", "twins.md"]
 REFERENCE = ["api.md", "notation.md", "conventions.md", "decisions.md"]
-RESULTS = ["results.md", "results-fashion-mnist.md", "results-sami.md", "results-dbae.md"]
+RESULTS = ["results.md", "results-fashion-mnist.md", "results-sami.md", "results-dbae.md", "log.md", "experiments.md"]
 
 
 def sidebar() -> dict[str, str]:
@@ -234,9 +236,49 @@ def results() -> dict[str, str]:
     return pages | {f"docs/results/{f.stem}.md": contest(f) for f in stored.glob("fashion-mnist.json")}
 
 
+EXPERIMENTS = """
+Every set of stored numbers, what was asked, and the page that shows the answer (of several, the first). Date and commit
+are those of the last change of the numbers; what is computed from now on has its own in each row. `python -m bench`
+prints the same.
+
+{asked}
+
+## Commands and files
+
+Each command is run from the root of a checkout. Those of `bench` write the file beside them; what `scoreae` wrote was
+copied there.
+
+{commands}
+"""
+
+
+def experiments() -> dict[str, str]:
+    "docs/experiments.md: every set of stored numbers with its question, page and command."
+    from bench.__main__ import experiments as stored
+    from scoreae.core.pages import markdown_table
+
+    def named(page: str) -> str:
+        if not page: return ""
+        file = NBS / page
+        name = title(file)[0] if file.suffix == ".ipynb" else re.search("^title: (.*)$", file.read_text(), re.M)[1]
+        return f"[{name}]({page})"
+
+    def table(rows: list[dict], *dashes: int) -> str:
+        top, _, *lines = markdown_table(rows).split("\n")
+        return "\n".join([top, "|".join(["", *("-" * n for n in dashes), ""]), *lines])  # relative widths
+
+    rows = stored()
+    asked = [{"experiment": r["experiment"], "what it asks": r["asks"], "page": named(r["page"]), "date": r["date"],
+              "commit": r["commit"]} for r in rows]  # fmt: skip
+    commands = [{"experiment": r["experiment"], "command": f"`{r['command']}`", "file": f"`{r['file']}`"} for r in rows]
+    text = head("Experiments", "Every stored number, with its question, page, command and commit.") + NOTE
+    return {"docs/experiments.md": text + EXPERIMENTS.format(asked=table(asked, 16, 33, 17, 17, 10),
+                                                             commands=table(commands, 17, 45, 28))}  # fmt: skip
+
+
 def written() -> dict[str, str]:
     "All pages as they should be, README aside: path and text."
-    return sidebar() | tutorial() | api() | results()
+    return sidebar() | tutorial() | api() | results() | experiments()
 
 
 def main() -> None:

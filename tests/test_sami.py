@@ -1,6 +1,6 @@
 """SAMI on denoisers from elsewhere: frozen means frozen, saving says what it kept, bad input is named."""
 
-import importlib.util
+import importlib
 import json
 import math
 from pathlib import Path
@@ -17,8 +17,8 @@ from scoreae.use.elsewhere import export_encoder
 from scoreae.use.guidance import back_and_forth, decode_axes, switch, unguided, watch
 
 SHAPE = (1, 8, 8)
-BENCH = Path(__file__).resolve().parent.parent / "bench"
-RESULTS = BENCH.parent / "docs" / "results"
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results"
 
 
 def images(n=12, seed=0): return torch.rand(n, *SHAPE, generator=rng(seed)) * 2 - 1
@@ -147,7 +147,7 @@ def test_a_told_encoder_begins_linear_once():
     sa.fit(model, images(40, seed=1), steps=2, progress=False)
     assert torch.equal(model.linear.axes, first)
     blind = sa.SAMI(SHAPE, 3, width=8)
-    assert blind.linear is None and (blind.config["begin"], model.config["begin"]) == ("random", "linear")
+    assert blind.linear is None and (blind.config["begin"], model.config["begin"]) == ("random", "gaussian")
 
 
 def test_a_linear_code_is_fitted_after_a_loop_of_ones_own():
@@ -299,14 +299,11 @@ def test_a_table_survives_json():
 
 def bench(name):
     "A script of bench/, as a module."
-    spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"bench.{name}")
 
 
 @pytest.fixture
-def scripts(monkeypatch): monkeypatch.syspath_prepend(str(BENCH))
+def scripts(monkeypatch): monkeypatch.syspath_prepend(str(ROOT))
 
 
 def test_rows_are_not_made_twice(tmp_path, scripts, capsys):
@@ -320,7 +317,7 @@ def test_rows_are_not_made_twice(tmp_path, scripts, capsys):
 
 def test_the_exact_denoiser_of_disks(scripts):
     "Without noise it gives the drawn disk back, in noise the mean image, in between the best of all estimates."
-    disks = bench("disks")
+    disks = bench("claims.disks")
     D, path = disks.Exact(0.2, places=8, greys=4), disks.PATH
     x = D.images[::7].reshape(-1, 1, 16, 16)
     for gamma, want in ((math.exp(8), x), (math.exp(-7.1), D.images.mean(0).reshape(1, 1, 16, 16).expand_as(x))):
@@ -331,7 +328,7 @@ def test_the_exact_denoiser_of_disks(scripts):
 
 @pytest.mark.parametrize("told", [False, True])
 def test_a_start_that_speaks(scripts, told):
-    disks = bench("disks")
+    disks = bench("claims.disks")
     torch.manual_seed(0)
     model, x = sa.SAMI(SHAPE, 3, width=8, time_conditioned=told, begin="random"), images(200)
     disks.start(model, x)
@@ -344,7 +341,7 @@ def test_a_start_that_speaks(scripts, told):
 def test_stored_results_are_whole(name, seeds):
     "Every model has every seed once, or once only by intention, and the results page is made of these rows."
     found = json.loads((RESULTS / f"{name}.json").read_text())
-    assert found["command"].startswith(f"python bench/{name}.py") and found["torch"] and found["device"]
+    assert found["command"].startswith(f"python -m bench.claims.{name} ") and found["torch"] and found["device"]
     keys = [(r.get("model", r.get("set")), r.get("seed", 0)) for r in found["rows"]]
     assert len(set(keys)) == len(keys)
     once = {"pixels", "joint, high noise", "SAMI, coarse"}
@@ -362,7 +359,7 @@ def test_beginnings_are_whole():
 
 
 def test_the_results_page_is_made_of_the_rows(scripts, tmp_path, monkeypatch):
-    tables = bench("sami_tables")
+    tables = bench("claims.sami_tables")
     for name in ("beginnings.json", "disks.json", "straight.json", "natural.json", "sami.md"):
         (tmp_path / name).write_bytes((RESULTS / name).read_bytes())
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
@@ -372,7 +369,7 @@ def test_the_results_page_is_made_of_the_rows(scripts, tmp_path, monkeypatch):
 
 def test_stills_show_what_clips_do_not(scripts):
     "Stills come from training digits at poses of their own; clips of test digits; all are images."
-    straight = bench("straight")
+    straight = bench("claims.straight")
     x, f = straight.stills("train", None, 40, 0)
     assert x.shape == (80, 1, 16, 16) and f.shape == (80, 4) and x.abs().max() <= 1
     assert (f[:, 3] > 0.1).all()  # nothing is empty

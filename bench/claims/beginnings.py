@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import scoreae as sa
-from bench.stored import RESULTS, add_row
+from bench.stored import RESULTS, add_row, wall
 from scoreae.commands.contest import Contest, images_of
 from scoreae.core.checks import sqnorm
 from scoreae.foundations.samplers import sample
@@ -61,15 +61,16 @@ def train(name, model, seed, a):
     done = sa.fit(made, x, steps=a.steps, batch_size=batch, lr=2e-3, seed=seed, progress=False, log_every=a.steps // 12)
     kept = ("step", "free", "guided", "guidance", "rate", "pin")
     history = [{key: round(h[key], 3) for key in kept} for h in done.history]
-    return questions(made, test, 17 if name == "digits" else 256) | {"history": history}
+    return questions(made, test, 17 if name == "digits" else 256) | {"history": history, "wall": wall(done)}
 
 
 def controls(name, a):
     "What needs no training: the mean image, and the principal components."
     x, test = images(name, a.fashion)
     pca = sa.PCA(tuple(x.shape[1:]), SETS[name][0])
-    sa.fit(pca, x, progress=False)
-    return {"mean image": error(x.mean(0).expand_as(test), test), "PCA": error(pca.reconstruct(test), test)}
+    done = sa.fit(pca, x, progress=False)
+    found = {"mean image": error(x.mean(0).expand_as(test), test), "PCA": error(pca.reconstruct(test), test)}
+    return found | {"wall": wall(done)}
 
 
 def main():

@@ -37,7 +37,8 @@ def weights():
 
 
 def split():
-    yield "## The information split\n\nErrors times 1000, mean ± standard deviation over seeds; see page 32.\n"
+    yield "## The information split\n\nErrors times 1000, mean ± standard deviation over seeds; see "
+    yield "[its page](dbae_claims/71_information_split.ipynb).\n"
     columns = {"point": 1e3, "sample": 1e3, "mean of 8 samples": 1e3, "variance over draws": 1e3,
                "one evaluation": 1e3, "inferred noise": 1e3, "probe (%)": 1}  # fmt: skip
     for name, one in read("information-split")["sets"].items():
@@ -53,7 +54,7 @@ def split():
 def few_steps():
     result = read("few-steps")
     yield f"## Few steps\n\n`{result['command']}`\n"
-    yield "Evaluations of the denoiser and the error there; page 37 has the curves and says what is measured. ± is one standard error over seeds; *bias* is the distance of the averaged quantiles.\n"  # noqa: E501
+    yield "Evaluations of the denoiser and the error there; [Few steps](dbae_claims/72_few_steps.ipynb) has the curves and says what is measured. ± is one standard error over seeds; *bias* is the distance of the averaged quantiles.\n"  # noqa: E501
     rows = []
     for world in ("oracle", "digits"):
         for name, curve in result[world].items():
@@ -70,7 +71,7 @@ def few_steps():
 
 
 def tc():
-    yield "## A price on the total correlation\n\nMean ± standard deviation over seeds; in parentheses the mean of rotations of the same codes. Page 47.\n"  # noqa: E501
+    yield "## A price on the total correlation\n\nMean ± standard deviation over seeds; in parentheses the mean of rotations of the same codes. [The price of independent axes](dbae_claims/73_independent_axes.ipynb).\n"  # noqa: E501
     for name, one in read("tc-tradeoff")["sets"].items():
         yield f"{name}: `{one['command']}`\n"
         rows = []

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import scoreae as sa
-from bench.stored import RESULTS, add_row
+from bench.stored import RESULTS, add_row, wall
 from scoreae.core.checks import randn_like, rng
 from scoreae.foundations.paths import VPCosine
 from scoreae.images.rendered import DISK_FACTORS, disks, draw_disks
@@ -146,23 +146,23 @@ def main():
     pinned = {}
 
     def row(name, seed):
-        x = disks(20000, 16, RADIUS, contrast=a.contrast, seed=100 + seed).x
-        if name == "frozen" and seed not in pinned: pinned[seed] = trained("pinned", seed, x)
-        model = trained(name, seed, x)
+        x, fits = disks(20000, 16, RADIUS, contrast=a.contrast, seed=100 + seed).x, []
+        if name == "frozen" and seed not in pinned: pinned[seed] = trained("pinned", seed, x, fits)
+        model = trained(name, seed, x, fits)
         if name == "pinned": pinned[seed] = model
-        found = measure(model, splits, full)
+        found = measure(model, splits, full) | {"wall": wall(*fits)}
         guided = ("gain", "energy", "pin", "u", "density", "centroid") if name == "untrained" else ()
         return {k: v for k, v in found.items() if k not in guided}  # its denoiser is untrained, too
 
-    def trained(name, seed, x):
+    def trained(name, seed, x, fits):
         model = make(name, seed, a.contrast, pinned.get(seed))
         learns = name not in ("PCA", "random encoder")
         if name == "untrained":  # the linear code, fitted
             model.prepare(x)
             return model.eval()
         if "random" in name and isinstance(model, sa.SAMI): start(model, x[:1000])
-        sa.fit(model, x if learns else x[:2000], steps=a.steps if learns else 1, batch_size=32, lr=3e-3, ema=0.99,
-               seed=seed, progress=False)  # fmt: skip
+        fits.append(sa.fit(model, x if learns else x[:2000], steps=a.steps if learns else 1, batch_size=32, lr=3e-3,
+                           ema=0.99, seed=seed, progress=False))  # fmt: skip
         return model.eval()
 
     for seed in range(a.seeds):

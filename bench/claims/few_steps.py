@@ -17,7 +17,7 @@ import time
 import torch
 
 import scoreae as sa
-from bench.stored import RESULTS, ROOT
+from bench.stored import RESULTS, ROOT, stamp, wall
 from scoreae.core.checks import sqnorm
 from scoreae.foundations import samplers
 from scoreae.foundations.worlds import Mixture, denoiser
@@ -142,9 +142,14 @@ def main():
     torch.set_num_threads(a.threads)
     dbae, diffae = (sa.load(ROOT / "weights" / name) for name in ("digits-dbae", "digits-diffae"))
     command = "python -m bench.claims.few_steps " + " ".join(f"--{k} {v}" for k, v in vars(a).items())
-    result = {"command": command, "torch": torch.__version__, "machine": platform.machine(),
-              "oracle": on_oracle(a.draws, a.seeds), "start": starts(dbae, diffae),
-              "digits": on_digits(dbae, a.samples)}  # fmt: skip
+    result = {"command": command, "made": stamp(), "torch": torch.__version__, "machine": platform.machine()}
+    parts, seconds = {"oracle": lambda: on_oracle(a.draws, a.seeds), "start": lambda: starts(dbae, diffae),
+                      "digits": lambda: on_digits(dbae, a.samples)}, {}  # fmt: skip
+    for name, call in parts.items():
+        begin = time.perf_counter()
+        result[name] = call()
+        seconds[name] = time.perf_counter() - begin
+    result["wall"] = wall(**seconds)
     (RESULTS / "few-steps.json").write_text(json.dumps(short(result), indent=1) + "\n")
     print(json.dumps(short(result), indent=1))
 

@@ -18,6 +18,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch.nn.functional import mse_loss
 
 import scoreae as sa
+from bench.stored import stamp, wall
 from scoreae.core.checks import rng
 from scoreae.measures.evaluation import probe
 from scoreae.use.guidance import watch
@@ -51,6 +52,11 @@ def train_ddpm(x, steps, seed, folder):
     return time.process_time() - begin
 
 
+def parted(begin, *fits):
+    "The wall time since `begin`: trainings, and the rest."
+    return wall(*fits, evaluation=time.perf_counter() - begin - sum(sum(f.wall.values()) for f in fits))
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--steps", type=int, default=2000)
@@ -62,37 +68,41 @@ def main():
     splits = {k: sa.data.digits(k, labels=True) for k in ("train", "val", "test")}
     x, rows = splits["train"][0], []
 
-    def row(name, model, steps, seconds):
+    def row(name, model, steps, seconds, begin, *fits):
         codes = [(model.encode(images), labels) for images, labels in splits.values()]
         found = probe(*codes)["accuracy (%)"]
         rows.append({"code": name, "accuracy (%)": round(found.mean, 1), "stderr": round(found.stderr, 1),
-                     "steps": steps, "CPU seconds": round(seconds, 1)})  # fmt: skip
+                     "steps": steps, "CPU seconds": round(seconds, 1), "wall": parted(begin, *fits)})  # fmt: skip
         print(rows[-1], flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
         seconds = train_ddpm(x, a.steps, a.seed, folder)
+        ddpm = {"CPU seconds": round(seconds, 1), "wall": wall(training=time.perf_counter() - begin)}
         print(f"DDPM: {seconds:.0f} CPU seconds", flush=True)
         given = sa.from_diffusers(folder)
     gains = {}
     for name, kw in SETTINGS.items():
         torch.manual_seed(a.seed)
         model = sa.SAMI((1, 8, 8), a.z_dim, denoiser=given, regime="frozen", encoder_width=16, **kw)
-        begin, steps = time.process_time(), 0 if "untrained" in name else round(a.share * a.steps)
+        steps, fits = 0 if "untrained" in name else round(a.share * a.steps), []
+        begin, cpu, how = time.perf_counter(), time.process_time(), {"batch_size": 128, "lr": 4e-3, "ema": 0.97}
         if not steps: model.eval().prepare(x)
-        else: sa.fit(model, x, steps=steps, batch_size=128, lr=4e-3, ema=0.97, seed=a.seed, progress=False)
-        row(f"SAMI, {name}", model, steps, time.process_time() - begin)
+        else: fits.append(sa.fit(model, x, steps=steps, **how, seed=a.seed, progress=False))
+        cpu = time.process_time() - cpu
         found = watch(model, splits["test"][0], n=12)
         gains[name] = {k: [round(v, 3) for v in found[k].tolist()] for k in ("u", "gain", "energy")}
+        row(f"SAMI, {name}", model, steps, cpu, begin, *fits)
     for name, kind in {"random encoder": sa.RandomEncoder, "PCA": sa.PCA}.items():
         torch.manual_seed(a.seed)
-        model = kind((1, 8, 8), a.z_dim)
-        sa.fit(model, x, steps=1, progress=False)
-        row(name, model, 0, 0.0)
+        model, begin = kind((1, 8, 8), a.z_dim), time.perf_counter()
+        row(name, model, 0, 0.0, begin, sa.fit(model, x, steps=1, progress=False))
     result = {
         "command": f"python -m bench.claims.frozen --steps {a.steps} --share {a.share} --z-dim {a.z_dim} "
                    f"--seed {a.seed}",
+        "made": stamp(),
         "device": platform.machine(), "torch": torch.__version__, "threads": torch.get_num_threads(),
-        "DDPM": {"steps": a.steps, "batch": 64, "CPU seconds": round(seconds, 1)}, "rows": rows, "gain by level": gains,
+        "DDPM": {"steps": a.steps, "batch": 64, **ddpm}, "rows": rows, "gain by level": gains,
     }  # fmt: skip
     Path(a.out).write_text(json.dumps(result, indent=1) + "\n")
 

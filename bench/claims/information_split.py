@@ -15,7 +15,7 @@ import argparse
 import torch
 
 import scoreae as sa
-from bench.stored import RESULTS, fill_set
+from bench.stored import RESULTS, fill_set, wall
 from scoreae.commands.contest import Contest, images_of
 from scoreae.core.checks import sqnorm
 from scoreae.measures.evaluation import probe
@@ -80,9 +80,9 @@ def main():
         kind, kw = MODELS[model]
         torch.manual_seed(seed)
         made = kind(shape, z_dim, width=a.width, encoder_width=a.width, **kw)
-        done = {"steps": a.steps, "batch_size": a.batch, "lr": a.lr, "ema": 0.99, "seed": seed}
-        sa.fit(made, splits[0][0], **done, progress=False, device="cpu")
-        return questions(made, splits)
+        how = {"steps": a.steps, "batch_size": a.batch, "lr": a.lr, "ema": 0.99, "seed": seed}
+        done = sa.fit(made, splits[0][0], **how, progress=False, device="cpu")
+        return questions(made, splits) | {"wall": wall(done)}
 
     keys = ({"model": n, "z_dim": k, "seed": s} for k in a.z_dims for s in range(a.seeds) for n in a.models)
     fill_set(RESULTS / "information-split.json", a.data, command, rules, keys, row)

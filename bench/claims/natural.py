@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 import scoreae as sa
-from bench.stored import RESULTS, ROOT, add_row
+from bench.stored import RESULTS, ROOT, add_row, stamp, wall
 from scoreae.images.files import to_uint8
 from scoreae.measures.disentanglement import rotation_null, tad
 from scoreae.use.guidance import axes, watch
@@ -65,24 +65,24 @@ def train(name, a, command):
     fit = sa.fit(model, x, steps=a.steps, batch_size=32, lr=3e-3, ema=0.995, progress=False, log_every=100)
     if "," not in name:  # the others are only measured
         model.save(WEIGHTS / f"{name}-sami")
-        about = {"command": command, "steps": fit.steps, "torch": torch.__version__}
+        about = {"command": command, "made": stamp(), "steps": fit.steps, "torch": torch.__version__, "wall": wall(fit)}
         (WEIGHTS / f"{name}-sami" / "metrics.json").write_text(json.dumps(about, indent=1) + "\n")
     found, seen = axes(model, test[:400], n=24, images=16), watch(model, test[:400], n=24)
     torch.manual_seed(0)
     fresh = sa.SAMI(shape, K, width=a.width, encoder_width=8, **how).eval()
     fresh.prepare(x)
-    others = {"SAMI, untrained": codes_tad(fresh, test, attributes)}
+    fits, others = [fit], {"SAMI, untrained": codes_tad(fresh, test, attributes)}
     for kind in ("PCA", "RandomEncoder"):
         torch.manual_seed(0)
         other = getattr(sa, kind)(shape, K, **({} if kind == "PCA" else {"width": 8, "encoder_width": 8}))
-        sa.fit(other, x, steps=1, progress=False)
+        fits.append(sa.fit(other, x, steps=1, progress=False))
         others[kind] = codes_tad(other, test, attributes)
     return {
         "regime": regime, "steps": fit.steps, "images": len(x), "table": found.table, "u": found.u.tolist(),
         "density": [[round(v, 5) for v in row] for row in found.density.tolist()], "cross": found.cross.tolist(),
         **{k: seen[k].tolist() for k in ("gain", "energy", "pin")}, "prior std": model.prior.std.tolist(),
         "alignment": {"SAMI": codes_tad(model, test, attributes), **others},
-        "show": to_uint8(test[:16]).tolist() if name == "fashion" else None,
+        "show": to_uint8(test[:16]).tolist() if name == "fashion" else None, "wall": wall(*fits),
     }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 
 import scoreae as sa
-from bench.stored import RESULTS
+from bench.stored import RESULTS, stamp, wall
 from scoreae.commands.applying import read_labels
 from scoreae.models.contract import write_atomic
 from scoreae.use.edits import fit_direction
@@ -182,9 +182,13 @@ def main():
         network = sa.load(run)
         done = network.trained
         known = {"model": name, "size": side, "steps": done["steps"], "images": done["images"]}
+        known |= {"made": stamp(), "torch": torch.__version__}
         known |= {"seconds to train": done["seconds"], "losses": losses(run)}
         known["parameters"] = sum(p.numel() for p in network.parameters())
-        result["rows"][run.name] = known | use(a, run, side)
+        begin = time.perf_counter()
+        known |= use(a, run, side)
+        known["wall"] = wall(training=done["seconds"], evaluation=time.perf_counter() - begin)
+        result["rows"][run.name] = known
         save(result)
 
 

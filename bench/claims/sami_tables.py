@@ -108,24 +108,24 @@ TEXTS = {
                  "cannot differentiate a compiled encoder twice; its gradient, compiled as one function, it can, "
                  "which gains nothing here. None of this is in the library. The free residual is computed once, for "
                  "the free and the guided error."),
-    "frozen": (frozen, "A frozen DDPM (page 35)",
+    "frozen": (frozen, "[A frozen DDPM](sami_claims/66_frozen_denoiser.ipynb)",
                "A diffusers DDPM (163 985 parameters, 2000 steps of 64 images) on 1200 digits; codes of 8 numbers in "
                "200 steps of 128 images; one seed, ± one standard error over held-out images. Gain: what guidance "
                "takes off half the squared error on held-out images, integrated over log γ; energy: half that of the "
                "guidance, equal to the gain if it is exact."),
-    "beginnings": (beginnings, "Where encoders begin (page 50)",
+    "beginnings": (beginnings, "[Where encoders begin](sami_claims/60_beginnings.ipynb)",
                    "Squared errors on [0, 1] of points and samples of held-out images, bits per dimension, and nats; "
                    "mean ± standard deviation over seeds."),
-    "disks": (disks, "Disks (page 30)",
+    "disks": (disks, "[Disks](sami_claims/63_disks.ipynb)",
               "R² of x, y and background by probes of the code's mean, by k-NN of a draw, and by k-NN of the mean on "
               "the full range of contrasts; ± over seeds. Then alignment beside its value after rotations, and nats. "
               "Every regime codes all three factors in all seeds, as the untrained linear code does, but the centre "
               "not linearly."),
-    "straight": (straight, "Straight videos (page 34)",
+    "straight": (straight, "[Straight videos](sami_claims/65_straight_videos.ipynb)",
                  "Curvature in degrees, mean over shapes, digits and clothes; ± over seeds. R²: linear probe of place, "
                  "scale and opacity of held-out stills. Told the level, SAMI's codes are straighter than the pixels, "
                  "but not than those of PCA, the autoencoder and the VAE."),
-    "natural": (natural, "Natural images (page 46)",
+    "natural": (natural, "[Natural images](sami_claims/64_natural_images.ipynb)",
                 "TAD of attributes of test images; rotated: mean ± deviation over 20 rotations of the code. Gain, "
                 "energy, cross term and rate in nats; a gain far above the rate means that the denoiser left its work "
                 "to the guidance. One seed."),
@@ -141,7 +141,7 @@ def main():
         own = PLACES.get(name, RESULTS) / f"{name}.json"
         d = json.loads(own.read_text())
         tables = "\n\n".join(markdown_table(lines) for lines in make(d))
-        parts.append(f"## {title}: `{d['command']}`\n\n{text}\n\n{tables}\n")
+        parts.append(f"## {title}\n\n`{d['command']}`\n\n{text}\n\n{tables}\n")
     head = file.read_text().split(MARK)[0].rstrip()
     write_atomic(file, (head + f"\n\n{MARK}\n\n" + "\n".join(parts)).encode())
 

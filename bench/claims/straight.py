@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import scoreae as sa
-from bench.stored import RESULTS, add_row
+from bench.stored import RESULTS, add_row, wall
 from scoreae.core.checks import rng
 from scoreae.images.rendered import SHAPES, clips
 from scoreae.measures.straightness import curvature, linear_fade, shuffled, straightening
@@ -90,7 +90,8 @@ def row(name, seed, steps, folder, films):
     codes = model.encode(train[0])
     scale = codes.std(0, correction=0).sort(descending=True).values
     return {"R2": r2(model, train, test), "steps": done.steps if trained else 0, "deviations": scale.tolist(),
-            "clips": measure(model.encode, films), "whitened": measure(model.encode, films, codes)}  # fmt: skip
+            "clips": measure(model.encode, films), "whitened": measure(model.encode, films, codes),
+            "wall": wall(done)}  # fmt: skip
 
 
 def main():

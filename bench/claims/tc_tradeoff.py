@@ -10,13 +10,14 @@ A run that is interrupted goes on where it was.
 """
 
 import argparse
+import time
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
 import scoreae as sa
-from bench.stored import RESULTS, fill_set
+from bench.stored import RESULTS, fill_set, wall
 from scoreae.core.checks import randn_like, rng, sqnorm
 from scoreae.measures import disentanglement as dis
 from scoreae.measures.distributions import sliced_wasserstein
@@ -62,9 +63,10 @@ def main():
         torch.manual_seed(seed)
         kw = {"stochastic": True, "kl_weight": a.kl, "tc_weight": tc_weight, "width": a.width, "encoder_width": a.width}
         model = sa.DBAE(tuple(x.shape[1:]), a.z_dim, **kw)
-        done = {"steps": a.steps, "batch_size": a.batch, "lr": 3e-3, "ema": 0.99, "seed": seed}
-        sa.fit(model, x, **done, progress=False, device="cpu")
+        how = {"steps": a.steps, "batch_size": a.batch, "lr": 3e-3, "ema": 0.99, "seed": seed}
+        done, begin = sa.fit(model, x, **how, progress=False, device="cpu"), time.perf_counter()
         sa.fit_latent(model, x, 600, width=64)
+        took = wall(done, prior=time.perf_counter() - begin)
         z = model.encode(test.x)
         with threadpool_limits(1):
             found = scores(z.numpy(), v, DISCRETE[a.data])
@@ -74,7 +76,7 @@ def main():
         found |= {"point": sqnorm(model.decode(z[:300]) - test.x[:300]).mean().item() / x[0].numel() / 4,
                   "sliced Wasserstein": sliced_wasserstein(test.x[:500], made),
                   "sliced Wasserstein, real": sliced_wasserstein(test.x[:500], other)}  # fmt: skip
-        return {k: round(u, 5) for k, u in found.items()}
+        return {k: round(u, 5) for k, u in found.items()} | {"wall": took}
 
     keys = ({"tc_weight": w, "seed": s} for s in range(a.seeds) for w in a.weights)
     fill_set(RESULTS / "tc-tradeoff.json", name, command, rules, keys, row)

@@ -17,6 +17,7 @@ import numpy as np
 import sklearn
 import torch
 
+from bench.stored import stamp
 from scoreae.measures import disentanglement as dis
 
 
@@ -55,9 +56,11 @@ def main():
         }
         seconds[kind] = {name: timed(call) for name, call in calls.items()}
     result = {
+        "made": stamp(),
         "command": "python -m bench.speed.disentanglement"
         + "".join(f" --{k} {getattr(a, k)}" for k in ("n", "axes", "factors", "threads")),
-        "device": platform.machine(), "scikit-learn": sklearn.__version__, "seconds (parts on all rows)": seconds,
+        "device": platform.machine(), "torch": torch.__version__, "scikit-learn": sklearn.__version__,
+        "seconds (parts on all rows)": seconds,
     }
     Path(a.out).write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

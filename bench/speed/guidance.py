@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 import torch
-from steps import PlainDenoiser, step
 
 import scoreae as sa
+from bench.speed.steps import PlainDenoiser, step
+from bench.stored import stamp
 from scoreae.core.checks import randn_like, rng, sqnorm
 
 
@@ -90,6 +91,7 @@ def main():
     rounds = [{k: step(m, opts[k], x, g, clock) for k, m in models.items()} for _ in range(a.rounds + 2)][2:]
     base = "denoiser alone"
     result = {
+        "made": stamp(),
         "command": "python -m bench.speed.guidance " + " ".join(f"--{k} {v}" for k, v in vars(a).items() if k != "out"),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
         "torch": torch.__version__,

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 import scoreae as sa
+from bench.stored import stamp
 
 
 def contenders(n: int, size: int) -> dict:
@@ -46,6 +47,7 @@ def main():
     rounds = [{k: seconds(draw) for k, draw in contenders(a.images, a.size).items()} for _ in range(a.rounds + 1)][1:]
     rates = {k: [a.images / r[k] for r in rounds] for k in rounds[0]}
     result = {
+        "made": stamp(),
         "command": f"python -m bench.speed.render --size {a.size} --images {a.images} --rounds {a.rounds}",
         "device": f"one core of {platform.machine()}", "torch": torch.__version__,
         "images per second of processor time": {

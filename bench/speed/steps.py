@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 import scoreae as sa
+from bench.stored import stamp
 from scoreae.core.checks import randn_like, rng, sqnorm
 from scoreae.foundations.scores import Denoiser
 from scoreae.models.networks import UNet
@@ -70,6 +71,7 @@ def main():
     rounds = [{k: step(m, opts[k], x, g) for k, m in models.items()} for _ in range(a.rounds + 3)][3:]
     base = "denoiser alone"
     result = {
+        "made": stamp(),
         "command": "python -m bench.speed.steps " + " ".join(f"--{k} {v}" for k, v in vars(a).items() if k != "out"),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
         "torch": torch.__version__,

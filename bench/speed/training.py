@@ -11,7 +11,6 @@ bench/speed/training.json.
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 import torch
 
 import scoreae as sa
+from bench.stored import ROOT, stamp
 from scoreae.foundations.scores import Denoiser
 from scoreae.images.feeding import Feed
 from scoreae.models.networks import UNet
@@ -147,14 +147,15 @@ def main():
     rounds = [{k: timed(c) for k, c in racers.items()} for _ in range(a.rounds + 1)][1:]
     memory = {}
     for name in racers:
-        line = [sys.executable, __file__, *words, "--peak", name]
-        done = subprocess.run(line, capture_output=True, text=True, check=True, env=os.environ)
+        line = [sys.executable, "-m", "bench.speed.training", *words, "--peak", name]
+        done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=ROOT)
         memory[name] = round(float(done.stdout.split()[-1]))
     median = {k: statistics.median(r[k] for r in rounds) for k in racers}
     base = {k: [r["UNet2DModel"] / r[k] for r in rounds] for k in racers}
     attention = {k: [r["UNet2DModel, attention"] / r[k] for r in rounds] for k in racers}
     middle = lambda rows: {k: [round(f(v), 2) for f in (statistics.median, min, max)] for k, v in rows.items()}
     result = {
+        "made": stamp(),
         "command": "python -m bench.speed.training " + " ".join(words), "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if CUDA else platform.machine(),
         "parameters": {k: count(c.model) for k, c in racers.items()},

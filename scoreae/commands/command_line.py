@@ -36,6 +36,7 @@ from ..measures.evaluation import evaluate, to_json
 from ..models.contract import Autoencoder, write_atomic
 from ..models.zoo import make
 from ..use.pictures import plot_losses, plot_rows, traverse, write_report
+from ..use.runs import made
 from ..use.training import Fit, fit
 
 # %% ../../nbs/commands/54_command_line.ipynb #3da5e4f8
@@ -119,7 +120,7 @@ def _record(z_dim: int, seed: int, width: int, steps: int, fits: dict[str, Fit],
         "command": f"scoreae demo --steps {steps} --width {width} --z-dim {z_dim} --seed {seed}",
         "width": width, "steps": steps, "batch_size": 64, "seconds_per_step": speeds, "rows": to_json(rows),
         "device": "cuda" if torch.cuda.is_available() else "cpu", "threads": torch.get_num_threads(),
-        "torch": torch.__version__, "python": platform.python_version(),
+        "torch": torch.__version__, "python": platform.python_version(), "made": made(),
     }  # fmt: skip
 
 # %% ../../nbs/commands/54_command_line.ipynb #776b2be5

@@ -1,4 +1,4 @@
-"""Doob's h-transform, step by step: the drift that pins a diffusion's end, its reverse processes, and why a bridge is an ordinary diffusion in disguise.
+"""Running noise backwards, and pinning its end: the reverse of a diffusion, Doob's h-transform, and why a bridge is an ordinary diffusion in disguise.
 
 Docs: https://scoreae.github.io/scoreae/foundations/bridges.html.md"""
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..core.checks import bcast, randn_like, require, require_choice, require_int, require_number, rng
 from .bridges import ode_drift, reverse_drift
 from .paths import Path, as_time
+from .tools import euler_step
 
 # %% ../../nbs/foundations/08_samplers.ipynb #3fd826b7
 MODES = ("point", "sample")
@@ -172,8 +173,8 @@ def integrate(D: Callable, path: Path, x: Tensor, times: Tensor, *, xT: Tensor |
     for t, s in pairwise(times):
         if churn and s > 0:
             dt = churn * (s - t)
-            x = x + bcast(dt, x) * reverse_drift(path, x, t, _estimate(D, x, t))
-            x, t = x + bcast((path.g2(t) * -dt).sqrt(), x) * randn_like(x, g), t + dt
+            x = euler_step(x, reverse_drift(path, x, t, _estimate(D, x, t)), path.g2(t), dt, g)
+            t = t + dt
         d = drift(x, t)
         new = x + bcast(s - t, x) * d
         if method == "heun" and s > 0: new = x + bcast(s - t, x) * (d + drift(new, s)) / 2

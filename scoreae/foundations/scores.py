@@ -20,7 +20,7 @@ from .paths import Coefs, Path, as_time
 
 # %% ../../nbs/foundations/04_scores.ipynb #0a6d281b
 def explicit_loss(s: Tensor, target: Tensor) -> Tensor:
-    "Explicit score matching, 1/2 ||s - grad log p||^2 per item: (N, d), (N, d) to (N,)."
+    "Explicit score matching, 1/2 ||s - grad log q_t||^2 per item: (N, d), (N, d) to (N,)."
     return sqnorm(s - target) / 2
 
 
@@ -109,17 +109,26 @@ class Denoiser:
         require(len(span) == 2 and span[0] < span[1], "span", span, "a range (low, high) of log gamma")
         self.path, self.F, self.kind, self.stats, self.xT, self.span = path, F, kind, stats, xT, span
 
-    def raw(self, x_t: Tensor, t: Tensor) -> tuple[Scalings, Tensor]:
-        "The scalings at `t` and the network's output."
+    def ask(self, x_t: Tensor, t: Tensor, inp: Tensor, **told) -> Tensor:
+        "What the network says of x_t, scaled by `inp`, at times t, (N,) or (); `told` goes along."
+        level = self.path.gamma(t).log().clamp(*self.span).expand(len(x_t))
+        F = self.F(bcast(inp, x_t) * x_t, level.to(x_t), **told).to(x_t)
+        require(F.shape == x_t.shape, "F", F, f"a network whose output has shape {tuple(x_t.shape)}, as its input")
+        return F
+
+    def fits(self, x_t: Tensor, t: Tensor) -> Tensor:
+        "Times as float64, or `ValueError` for times or endpoints that do not fit the images."
         t, n = as_time(t), len(x_t)
         require(t.shape in ((), (n,)), "t", t, f"one time, or {n} times")
-        fits = self.xT is None or self.xT.shape == x_t.shape
-        require(fits, "xT", self.xT, f"one endpoint for each noisy image, shape {tuple(x_t.shape)}")
+        same = self.xT is None or self.xT.shape == x_t.shape
+        require(same, "xT", self.xT, f"one endpoint for each noisy image, shape {tuple(x_t.shape)}")
+        return t
+
+    def raw(self, x_t: Tensor, t: Tensor) -> tuple[Scalings, Tensor]:
+        "The scalings at `t` and the network's output."
+        t = self.fits(x_t, t)
         s = scalings(self.kind, self.path.coefs(t), self.stats)
-        level = self.path.gamma(t).log().clamp(*self.span).expand(n)
-        F = self.F(bcast(s.inp, x_t) * x_t, level.to(x_t)).to(x_t)
-        require(F.shape == x_t.shape, "F", F, f"a network whose output has shape {tuple(x_t.shape)}, as its input")
-        return s, F
+        return s, self.ask(x_t, t, s.inp)
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         s, F = self.raw(x_t, t)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..core.checks import bcast, require, require_int, rng, sqnorm
 from .paths import Path, as_time
+from .tools import condition
 
 # %% ../../nbs/foundations/03_worlds.ipynb #850525b3
 class Mixture:
@@ -67,7 +68,7 @@ def gaussian(mean: Tensor, cov: Tensor) -> Mixture:
 
 
 def log_density(data: Mixture, x: Tensor) -> Tensor:
-    "log p(x) in nats, for x of shape (N, d); the covariances must be positive definite."
+    "log q(x) of the data, in nats, for x of shape (N, d); the covariances must be positive definite."
     diff = torch.einsum("nkd,kdi->nki", x[:, None] - data.means, data.vecs)
     logs = -0.5 * (diff**2 / data.vals + torch.log(2 * torch.pi * data.vals)).sum(-1)
     return torch.logsumexp(data.weights.log() + logs, -1)
@@ -79,7 +80,7 @@ def noisy(data: Mixture, b: float, c: float) -> Mixture:
 
 
 def score(data: Mixture, x: Tensor) -> Tensor:
-    "The score, grad log p(x), by automatic differentiation of `log_density`: (N, d)."
+    "The score of the data, grad log q(x), by automatic differentiation of `log_density`: (N, d)."
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         return torch.autograd.grad(log_density(data, x).sum(), x)[0]
@@ -116,8 +117,7 @@ class GaussianWorld:
         self.mu, self.Sigma, self.A, self.offset, self.Psi = given
         self.data = gaussian(self.mu, self.Sigma)
         self.Q = self.A @ self.Sigma @ self.A.T + self.Psi
-        self.gain = torch.linalg.solve(self.Q, self.A @ self.Sigma).T
-        left = self.Sigma - self.gain @ self.A @ self.Sigma
+        self.gain, left = condition(self.Sigma, self.A, self.Psi)
         self.x_given_z = gaussian(torch.zeros_like(self.mu), left)  # the law of x_0 given z, minus its mean
 
     def encode(self, x0: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.checks import require, require_choice
+from ..foundations.gaussians import GaussianDenoiser
 from ..foundations.paths import Diffusion, as_time
 from ..foundations.scores import Denoiser, Scalings, plain_residual, scalings
 
@@ -74,8 +75,9 @@ class Discrete(Diffusion):
 
 # %% ../../nbs/models/11_pretrained.ipynb #b1dd4ea2
 def _network(D: Callable) -> nn.Module | None:
-    "The module behind a denoiser: itself, or the network of a `Denoiser`."
-    return next((v for v in (D, getattr(D, "F", None)) if isinstance(v, nn.Module)), None)
+    "The module behind a denoiser: itself, or the network of a `Denoiser`, with the Gaussian that it corrects."
+    found = next((v for v in (D, getattr(D, "F", None)) if isinstance(v, nn.Module)), None)
+    return nn.ModuleList([found, D.gaussian]) if found and isinstance(D, GaussianDenoiser) else found
 
 
 class Given(nn.Module):
