@@ -7,12 +7,13 @@ signature has one parameter a line, and each page offers its notebook.
 import ast
 import inspect
 import re
+from functools import cache
 from pathlib import Path
 
 from nbdev.process import Processor
 from nbdev.showdoc import BasicMarkdownRenderer
 
-SITE = "https://scoreae.github.io/scoreae/"
+NBS = Path(__file__).resolve().parent.parent / "nbs"
 WIDTH = 60  # a signature that is no longer stands on one line
 LONG = 16  # lines of a cell that is not folded, at most
 FOLD = ('code-fold: show\n#| code-summary: "Exported source"', 'code-fold: true\n#| code-summary: "Source"')
@@ -50,24 +51,63 @@ def quiet(cell) -> None:
 
 def depth(path: Path) -> str:
     "The way from a page up to the root of the site."
-    here = Path(path).resolve().relative_to((Path(__file__).parent.parent / "nbs").resolve())
+    here = Path(path).resolve().relative_to(NBS)
     return "../" * (len(here.parts) - 1)
 
 
+def number(page: str) -> int:
+    "The number of the page at a place like foundations/paths.html, 99 if it has none."
+    part, _, stem = page.partition("/")
+    found = list((NBS / part).glob(f"[0-9][0-9]_{stem.removesuffix('.html')}.ipynb"))
+    return int(found[0].name[:2]) if found else 99
+
+
+@cache
+def symbols() -> dict[str, list[tuple[int, str]]]:
+    "Functions and classes by name: the numbers and places of the pages that export one of that name."
+    from scoreae._modidx import d
+
+    found = {}
+    for module, names in d["syms"].items():
+        for full, (place, _) in names.items():
+            name = full.removeprefix(f"{module}.")
+            if "." not in name: found.setdefault(name, []).append((number(place.split("#")[0]), place))
+    return found
+
+
+def meant(name: str, page: int) -> str | None:
+    "The place of what a page means by `name`: its own, else the last before it, else the only one there is."
+    own = sorted(symbols().get(name.removesuffix("()").split(".")[0], []))
+    before = [p for p in own if p[0] <= page]
+    if before: return before[-1][1]
+    return own[0][1] if len(own) == 1 else None
+
+
+def linked(text: str, page: int, root: str) -> str:
+    "Markdown with names in backticks as links, outside code, headings and links."
+    link = lambda m: f"[{m[0]}]({root}{to})" if (to := meant(m[1], page)) else m[0]
+    apart = r"(^```.*?^```|^#+ [^\n]*$|\[[^\]\n]*\]\([^)\n]*\))"
+    parts = re.split(apart, text, flags=re.DOTALL | re.MULTILINE)
+    return "".join(p if i % 2 else re.sub(r"`([A-Za-z_][\w.]*(?:\(\))?)`", link, p) for i, p in enumerate(parts))
+
+
 class local(Processor):
-    "Links to pages of this site are relative, so that a copy of it works anywhere; a page offers its notebook."
+    "Names link to the page that is meant, so that a copy of the site works anywhere; a page offers its notebook."
 
     def begin(self):
+        name = Path(self.nb.path_).name
+        self.page = int(name[:2]) if name[:2].isdigit() else 99
         self.root, path = depth(self.nb.path_), Path(self.nb.path_)
         file = f"{self.root}notebooks/{path.parent.name + '/' if self.root else ''}{path.name}"
         for cell in self.nb.cells[1:2]:  # nbdev's warning, which comes after the title
             cell.source += f'\n\n<a class="notebook" href="{file}" download>Download this notebook</a>'
 
     def cell(self, cell):
-        if cell.cell_type == "markdown": cell.source = cell.source.replace(f"({SITE}", f"({self.root}")
+        show = lambda text: linked(text, self.page, self.root)
+        if cell.cell_type == "markdown" and not cell.source.startswith("---"): cell.source = show(cell.source)
         for output in cell.get("outputs", []):
             text = output.get("data", {}).get("text/markdown")
-            if text: output["data"]["text/markdown"] = "".join(text).replace(f"({SITE}", f"({self.root}")
+            if text: output["data"]["text/markdown"] = show("".join(text))
 
 
 def short(annotation) -> str:

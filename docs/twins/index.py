@@ -3,14 +3,46 @@
 #
 # > Score-based autoencoders: representation learning with diffusion models, every model under one bound.
 
+# %%
+#| hide
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import scoreae as sa
+from scoreae.use.pictures import plot_rows
+from scoreae.use.sliders import axis_strip
+
+# %%
+#| hide
+torch.set_num_threads(1)
+root = Path("..") if Path("../weights").exists() else Path()
+clothes = sa.load(root / "weights/fashion28-dbae")
+pixels = torch.from_numpy(np.array(Image.open(root / "nbs/assets/clothes.png")))
+held_out = sa.data.to_float(pixels.reshape(28, 12, 28).transpose(0, 1)[:, None])
+
+# %%
+#| label: fig-home
+#| fig-cap: 'Twelve images that the model never saw, what it makes of the 16 numbers of each code, and a draw of what the code leaves open: a DBAE, trained for ten minutes on one core.'
+#| fig-alt: 'Three rows of twelve pieces of clothing: shoes, shirts, trousers, bags; the second row repeats the first a little smoother, the third with other folds and prints.'
+#| echo: false
+plot_rows({"image": held_out, "from its code": clothes.reconstruct(held_out, steps=25),
+           "a draw": clothes.reconstruct(held_out, mode="sample", steps=25)})
+
 # %% [markdown]
-# A **score-based autoencoder** turns an image into a short code $z$, and turns the code back into an image with a diffusion model. There is no decoder in the usual sense: decoding is *denoising that knows the code*. This repository implements two recent ones, beside the models that they should be compared with:
+# **An autoencoder whose decoder is a diffusion model: an image becomes a short code, and the code an image again by denoising that knows the code.** Derived, checked equation by equation, measured in nats, ready for your images.
 #
-# * **SAMI** [@lyo2025sami]: the encoder itself guides an unconditional denoiser, $\nabla\log p(x_t|z)=\nabla\log p(x_t)+\nabla\log q(z|x_t)$;
-# * **DBAE** [@kim2025dbae]: the end of a diffusion bridge is decoded from the code, so that the walk back starts at an image of the code, not at noise.
-#
-# It is a tutorial, a package and a site made from the same notebooks. The tutorial derives score matching, Doob's $h$-transform and the evidence bound step by step, and *checks each equation in a cell*. The package trains on your images. Every model is measured under the same bound on $\log p(x)$, in **nats**: units of information to the base $e$ (one nat is 1.44 bits). So models with different losses stand on one axis.
-#
+# ::: {.ways}
+# [**Learn** how it works, from noise to codes](tutorial.md) [**Train** on your own images, with one command](own-images.md) [**Results** of all models under one bound](results.md)
+# :::
+
+# %%
+#| echo: false
+axis_strip(clothes, held_out[:6], 9, label="Pull: one axis of the code, from -2 to 2 standard deviations", size=100)
+
+# %% [markdown]
 # ## Four choices make a model
 #
 # | piece | what it is | shared? |
@@ -20,12 +52,22 @@
 # | **sampler** | one update from $t$ to $s<t$; two numbers choose ODE or SDE, first or second order | one function |
 # | **how z gets in** | the estimate $\hat x_0(x_t,t,z)$ | **this is the model** |
 #
+# So a model is its estimate, and the path that it walks:
+#
 # | model | estimate $\hat x_0(x_t,t,z)$ | path |
 # |---|---|---|
 # | PCA, AE, $\beta$-VAE, $\beta$-TCVAE | $\mathrm{dec}(z)$, which never looks at $x_t$ | none needed |
 # | DiffAE [@preechakul2022diffae] | $x_\theta(x_t,t,z)$ | diffusion |
 # | SAMI | $x_\theta(x_t,t)+\frac{c_t^2}{b_t}\nabla_{x_t}\log q_\phi(z\mid x_t)$ | diffusion |
 # | DBAE | $x_\theta(x_t,t,x_T,z)$ with $x_T=\mathrm{dec}_\psi(z)$ | bridge, pinned at $x_T$ |
+
+# %% [markdown]
+# This repository implements two recent models of this kind, beside those that they should be compared with:
+#
+# * **SAMI** [@lyo2025sami]: the encoder itself guides an unconditional denoiser, $\nabla\log p(x_t|z)=\nabla\log p(x_t)+\nabla\log q(z|x_t)$;
+# * **DBAE** [@kim2025dbae]: the end of a diffusion bridge is decoded from the code, so that the walk back starts at an image of the code, not at noise.
+#
+# It is a tutorial, a package and a site made from the same notebooks. The tutorial derives score matching, Doob's $h$-transform and the evidence bound step by step, and *checks each equation in a cell*. Every model is measured under the same bound on $\log p(x)$, in **nats**: units of information to the base $e$ (one nat is 1.44 bits). So models with different losses stand on one axis.
 
 # %% [markdown]
 # ## Install and see
@@ -48,7 +90,8 @@
 # .venv/bin/python -m pytest
 # .venv/bin/jupyter lab nbs
 # ```
-#
+
+# %% [markdown]
 # ## Use
 
 # %%
@@ -57,40 +100,29 @@ import torch
 import scoreae as sa
 
 # %%
-#| hide
-torch.set_num_threads(1)
-
-# %%
-torch.manual_seed(0)  # weights start from torch's global state
+torch.manual_seed(0)                                # weights start from torch's state
 x = sa.data.digits("train")                         # (N, C, H, W) in [-1, 1]
-model = sa.DBAE(shape=(1, 8, 8), z_dim=8, width=16, stochastic=True, kl_weight=0.1)
+model = sa.DBAE((1, 8, 8), z_dim=8, width=16, stochastic=True, kl_weight=0.1)
 sa.fit(model, x, steps=200, lr=2e-3, progress=False)
 
 x_test, y_test = sa.data.digits("test", labels=True)
 a, b = x_test[y_test == 0][0], x_test[y_test == 7][0]
 z = model.encode(x_test)                            # (N, 8)
 point = model.reconstruct(x_test)                   # one image per code
-draw = model.reconstruct(x_test,
-                         mode="sample")     # a draw of what the code leaves open
+draw = model.reconstruct(x_test, mode="sample")     # a draw of what the code leaves open
 new = model.sample(12)                              # codes from the fitted prior
 line = model.interpolate(a, b, n=12)                # from a nought to a seven
 model.bound(x_test, levels=17)
 
 # %% [markdown]
-# After 200 steps, on held-out digits (`make demo` trains longer and shows SAMI beside it):
+# The bound is for an image of 8×8 digits that the model has not seen, and says how well this short training does: the uncertainty is that of the mean over 397 images. `make demo` trains longer and shows SAMI beside it.
 
 # %%
-#| hide
-from pathlib import Path
-
-from IPython.display import display
-
-from scoreae.use.pictures import plot_rows
-
-# %%
+#| label: fig-digits
+#| fig-cap: 'After 200 steps, on held-out digits: image, point, draw; then the line from a nought to a seven, and new digits from codes of the prior.'
+#| fig-alt: 'Five rows of twelve small grey digits; points are smooth copies of the images, draws a little rougher; the fourth row turns a nought into a seven.'
 #| echo: false
-plot_rows({"image": x_test[:12], "point": point[:12], "sample": draw[:12],
-           "from 0 to 7": line, "new": new})
+plot_rows({"image": x_test[:12], "point": point[:12], "sample": draw[:12], "from 0 to 7": line, "new": new})
 
 # %% [markdown]
 # Models are saved as safetensors and JSON, `model.save("runs/m")`, and come back with `sa.load("runs/m")`.
@@ -106,55 +138,14 @@ plot_rows({"image": x_test[:12], "point": point[:12], "sample": draw[:12],
 # ```
 
 # %% [markdown]
-# ## One picture per model
-#
-# Four models for 8×8 digits lie in `weights/`: 3000 training steps each, 12 numbers per code, the same encoder, a diffusion of codes as prior. Each picture: held-out images; what the model makes of their codes; a line between the codes of two of them; new images.
-
-# %%
-#| echo: false
-weights = Path("weights") if Path("weights").exists() else Path("../weights")
-for name, title in {"ae": "AE", "diffae": "DiffAE", "sami": "SAMI (told the level)",
-                    "dbae": "DBAE"}.items():
-    m = sa.load(weights / f"digits-{name}")
-    rows = {"image": x_test[:12], "from its code": m.reconstruct(x_test[:12], steps=25)}
-    rows |= {"from 0 to 7": m.interpolate(a, b, n=12, steps=25), "new": m.sample(12)}
-    display(plot_rows(rows, title))
-
-# %% [markdown]
 # ## Where to start
 #
-# * **To learn**: [Checks](core/90_checks.ipynb), then the pages of the table below in their order; `make lab` opens them as notebooks.
+# * **To learn**: the [tutorial](tutorial.md), page by page; `make lab` opens the pages as notebooks.
 # * **With images of your own**: [train on your own images](own-images.md), which takes one command; then [scikit-learn](scikit-learn.md), [the hub](hub.md), [diffusers](diffusers.md) or [torch.export and ONNX](export.md) for what comes after.
-# * **To contribute**: [conventions](conventions.md), [decisions](decisions.md) and [how to review a notebook](twins.md); `make test` checks everything that can be checked.
-#
-# ## The tutorial
-#
-# Read it in order; each page stands on those before it, and ends with what can go wrong.
-#
-# | page | what it shows |
-# |---|---|
-# | [Core](core/90_checks.ipynb) | shapes, seeds and errors |
-# | [Paths](foundations/02_paths.ipynb) | a linear SDE is its log-SNR; pinning its end subtracts a constant from the SNR |
-# | [The oracle](foundations/03_worlds.ipynb) | worlds in which every answer is known, against which all else is tested |
-# | [Scores](foundations/04_scores.ipynb) | explicit, implicit and denoising score matching; parametrisations; preconditioning |
-# | [Bridges](foundations/05_bridges.ipynb) | Doob's $h$-transform; why a bridge is a diffusion in disguise |
-# | [Bounds](foundations/06_bounds.ipynb), [Gaps](foundations/07_gaps.ipynb) | one integral bounds every model; what its gap consists of |
-# | [Samplers](foundations/08_samplers.ipynb) | one update; orders measured; point and sample |
-# | [Networks](models/10_networks.ipynb), [the contract](models/13_contract.ipynb), [Priors](models/12_priors.ipynb), [the zoo](models/18_zoo.ipynb) | the parts of a model, and how models are loaded |
-# | [SAMI](models/14_sami.ipynb), [DBAE](models/15_dbae.ipynb), [DiffAE](models/16_diffae.ipynb), [Baselines](models/17_baselines.ipynb) | the models |
-# | [Files](images/20_files.ipynb), [rendered images](images/21_rendered.ipynb), [Sets of images](images/22_sets.ipynb) | images of your own, images with known factors, public sets |
-# | [Fidelity](measures/30_reconstruction.ipynb), [Distributions](measures/31_distributions.ipynb), [Disentanglement](measures/32_disentanglement.ipynb), [Straightness](measures/33_straightness.ipynb), [Evaluation](measures/34_evaluation.ipynb) | what is measured, and how |
-# | [Linear codes](foundations/09_gaussians.ipynb), [Beginnings](sami_claims/60_beginnings.ipynb) | what noisy images say about principal components; what it is worth to begin there |
-# | [Denoisers from elsewhere](models/11_pretrained.ipynb), [SAMI on a frozen one](sami_claims/66_frozen_denoiser.ipynb) | a representation read out of a trained DDPM |
-# | [Edits](use/42_edits.ipynb), [semantic axes](use/43_guidance.ipynb) | attributes, lines between images; which axis says how many nats at which noise level |
-# | [Training](use/41_training.ipynb), [feeding](images/23_feeding.ipynb), [Runs](use/40_runs.ipynb), [own images](together/81_short_training.ipynb) | a loop that resumes bit for bit, on data larger than memory; from a folder to a slider |
-# | [Looking](use/44_pictures.ipynb), [A run's report](commands/50_reporting.ipynb), [sliders](use/45_sliders.ipynb), [the demo](commands/54_command_line.ipynb), [train by command](commands/52_making.ipynb), [use by command](commands/53_applying.ipynb), [other libraries](use/46_elsewhere.ipynb) | use |
-# | [Why SAMI disentangles](sami_claims/61_why_sami_disentangles.ipynb), [Disks](sami_claims/63_disks.ipynb), [straight videos](sami_claims/65_straight_videos.ipynb), [natural images](sami_claims/64_natural_images.ipynb), [what the rate's weight buys](sami_claims/62_what_beta_buys.ipynb) | SAMI's claims, derived and tested |
-# | [DBAE's theorems](dbae_claims/70_theorems.ipynb), [the information split](dbae_claims/71_information_split.ipynb), [few steps](dbae_claims/72_few_steps.ipynb), [independent axes](dbae_claims/73_independent_axes.ipynb) | DBAE's claims, derived and tested |
-# | [Head to head](commands/51_contest.ipynb) | all models, trained alike and asked the same questions |
-#
-# The symbols are on one page, [notation](notation.md); units, shapes and errors on [conventions](conventions.md); why things are as they are, on [decisions](decisions.md); numbers with the commands that made them, on [results](results.md), of [the contest](results-fashion-mnist.md), [SAMI](results-sami.md) and [DBAE](results-dbae.md).
-#
+# * **To look something up**: the [API](api.md), [notation](notation.md), units, shapes and errors in [conventions](conventions.md), reasons in [decisions](decisions.md); numbers with the commands that made them in [results](results.md): of [all models](results-fashion-mnist.md), [SAMI](results-sami.md) and [DBAE](results-dbae.md).
+# * **To contribute**: [conventions](conventions.md) and [how to review a notebook](twins.md); `make test` checks everything that can be checked.
+
+# %% [markdown]
 # ## Licence
 #
-# Apache-2.0. All code is written from the mathematics.
+# Apache-2.0. All code is written from the mathematics. The pictures of clothes are from Fashion-MNIST [@xiao2017fashion], MIT licence.

@@ -38,6 +38,7 @@ from scoreae.measures.evaluation import Value, evaluate, from_json, to_json
 from scoreae.models.contract import Autoencoder, write_atomic
 from scoreae.models.priors import fit_latent
 from scoreae.models.zoo import VARIANTS, make
+from scoreae.use.runs import made
 from scoreae.use.training import fit
 
 # %%
@@ -190,7 +191,7 @@ def _rows(contest: Contest, names: Sequence[str], splits: list, out: Path, devic
         if known.get("rules") != rules:
             judge = fit_classifier(*splits[0], seed=0) if judge is None else judge
             row = contend(name, z_dim, seed, contest, splits, judge, device)
-            known = {"rules": rules, "row": row}
+            known = {"rules": rules, "row": row | {"made": made()}}
             write_atomic(file, (json.dumps(known) + "\n").encode())
         yield known["row"]
 
@@ -214,7 +215,7 @@ def compete(contest: Contest, out: str | os.PathLike, names: Sequence[str] | Non
     rows = [{**row, "ms/step": round(taken[row["z_dim"]][row["model"]], 1)} for row in rows]
     machine = {"threads": torch.get_num_threads(), "torch": torch.__version__, "machine": platform.machine()}
     machine["device"] = str(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
-    result = {"command": command, "contest": asdict(contest), **machine, "rows": rows}
+    result = {"command": command, "made": made(), "contest": asdict(contest), **machine, "rows": rows}
     write_atomic(out / "results.json", (json.dumps(result, indent=1) + "\n").encode())
     return result
 

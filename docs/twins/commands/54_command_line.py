@@ -39,6 +39,7 @@ from scoreae.measures.evaluation import evaluate, to_json
 from scoreae.models.contract import Autoencoder, write_atomic
 from scoreae.models.zoo import make
 from scoreae.use.pictures import plot_losses, plot_rows, traverse, write_report
+from scoreae.use.runs import made
 from scoreae.use.training import Fit, fit
 
 # %%
@@ -156,7 +157,7 @@ def _record(z_dim: int, seed: int, width: int, steps: int, fits: dict[str, Fit],
         "command": f"scoreae demo --steps {steps} --width {width} --z-dim {z_dim} --seed {seed}",
         "width": width, "steps": steps, "batch_size": 64, "seconds_per_step": speeds, "rows": to_json(rows),
         "device": "cuda" if torch.cuda.is_available() else "cpu", "threads": torch.get_num_threads(),
-        "torch": torch.__version__, "python": platform.python_version(),
+        "torch": torch.__version__, "python": platform.python_version(), "made": made(),
     }  # fmt: skip
 
 

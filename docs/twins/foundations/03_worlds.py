@@ -4,7 +4,7 @@
 # > A closed-form world: Gaussian and Gaussian-mixture data whose noisy marginals, scores, posteriors, denoisers and codes are known exactly.
 
 # %% [markdown]
-# A network that denoises badly and a formula that is wrong look the same from outside: the pictures are poor. So before any network we build worlds in which *the right answer is known*: data from a Gaussian, or a mixture of Gaussians, in any dimension. Each later page is tested against this one. Here we derive the exact posterior of the clean image given a noisy one, once, in a form that holds for diffusions and bridges alike; then we add a code $z$.
+# What would a *perfect* denoiser say? Without the answer one cannot test anything: a network that denoises badly and a formula that is wrong look the same from outside, the pictures are poor. So before any network we build worlds in which the right answer is known: data from a Gaussian, or a mixture of Gaussians, in any dimension. Each later page is tested against this one. Here we derive the exact posterior of the clean image given a noisy one, once, in a form that holds for diffusions and bridges alike; then we add a code $z$.
 
 # %%
 #| default_exp foundations.worlds
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from scoreae.core.checks import bcast, require, require_int, rng, sqnorm
 from scoreae.foundations.paths import Path, as_time
+from scoreae.foundations.tools import condition
 
 # %%
 #| hide
@@ -107,7 +108,7 @@ def gaussian(mean: Tensor, cov: Tensor) -> Mixture:
 
 
 def log_density(data: Mixture, x: Tensor) -> Tensor:
-    "log p(x) in nats, for x of shape (N, d); the covariances must be positive definite."
+    "log q(x) of the data, in nats, for x of shape (N, d); the covariances must be positive definite."
     diff = torch.einsum("nkd,kdi->nki", x[:, None] - data.means, data.vecs)
     logs = -0.5 * (diff**2 / data.vals + torch.log(2 * torch.pi * data.vals)).sum(-1)
     return torch.logsumexp(data.weights.log() + logs, -1)
@@ -119,7 +120,7 @@ def noisy(data: Mixture, b: float, c: float) -> Mixture:
 
 
 def score(data: Mixture, x: Tensor) -> Tensor:
-    "The score, grad log p(x), by automatic differentiation of `log_density`: (N, d)."
+    "The score of the data, grad log q(x), by automatic differentiation of `log_density`: (N, d)."
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         return torch.autograd.grad(log_density(data, x).sum(), x)[0]
@@ -140,7 +141,7 @@ covs = torch.stack([Sigma, Sigma / 9, 0.05 * torch.eye(4).double()])
 blobs = Mixture(f64(0.5, 0.3, 0.2), randn(3, 4), covs)
 
 # %% [markdown]
-# Do samples and density belong together? On the line the density must integrate to one, and the averages of $x$, $x^2$ and $\log p$ over samples must be those of the grid.
+# Do samples and density belong together? On the line the density must integrate to one, and the averages of $x$, $x^2$ and $\log q$ over samples must be those of the grid.
 
 # %%
 grid = torch.linspace(-3, 3, 20001, dtype=torch.float64)
@@ -154,7 +155,7 @@ for of_draw, of_grid in [(draws[:, 0], grid), (draws[:, 0] ** 2, grid**2),
     assert abs(off) < 4 * of_draw.std() / len(draws) ** 0.5
 
 # %% [markdown]
-# In four dimensions the density is that of `torch.distributions`, and the samples have the mixture's mean and covariance, $\bar m=\sum_kp_km_k$ and $\sum_kp_k(C_k+m_km_k^\top)-\bar m\bar m^\top$ for weights $p_k$.
+# In four dimensions the density is that of `torch.distributions`, and the samples have the mixture's mean and covariance, $\bar m=\sum_k\pi_km_k$ and $\sum_k\pi_k(C_k+m_km_k^\top)-\bar m\bar m^\top$ for weights $\pi_k$.
 
 # %%
 each = MultivariateNormal(blobs.means, blobs.covs)
@@ -194,7 +195,7 @@ def denoiser(data: Mixture, path: Path, xT: Tensor | None = None) -> Callable[[T
 
 
 # %% [markdown]
-# First check: brute force. In one dimension the posterior mean is a ratio of two integrals, $\int x\,p(x)\,\mathcal N(\tilde x_t;bx,c^2)\,dx\,/\int p(x)\,\mathcal N(\tilde x_t;bx,c^2)\,dx$, which a fine grid gives to machine precision without any of the algebra above.
+# First check: brute force. In one dimension the posterior mean is a ratio of two integrals, $\int x\,q(x)\,\mathcal N(\tilde x_t;bx,c^2)\,dx\,/\int q(x)\,\mathcal N(\tilde x_t;bx,c^2)\,dx$, which a fine grid gives to machine precision without any of the algebra above.
 
 # %%
 bridge = Pinned(VPLinear(0.1, 2.0))
@@ -209,7 +210,7 @@ for path, xT in [(VPCosine(), None), (VE(), None), (bridge, pin)]:
 test_close(D(pin, 1.0)[0], integral(grid), eps=1e-12)  # the bridge's end: the mean
 
 # %% [markdown]
-# Second check: **Tweedie's formula** [@efron2011tweedie; derived in [Scores](04_scores.ipynb)] says $\mathbb E[x_0|x_t]=(x_t+c^2\nabla_{x_t}\log p_t(x_t))/b$ for a diffusion. The right-hand side uses `noisy` and automatic differentiation, the left @eq-conjugate.
+# Second check, a preview: **Tweedie's formula** [@efron2011tweedie], which [Scores](04_scores.ipynb) derives, says $\mathbb E[x_0|x_t]=(x_t+c^2\nabla_{x_t}\log q_t(x_t))/b$ for a diffusion. If both sides agree here, page and preview support each other. The right-hand side uses `noisy` and automatic differentiation, the left @eq-conjugate.
 
 # %%
 for path in [VPCosine(), VE()]:
@@ -220,7 +221,7 @@ for path in [VPCosine(), VE()]:
         test_close(denoiser(blobs, path)(x_t, t), tweedie, eps=1e-10)
 
 # %% [markdown]
-# What such a denoiser does is worth a picture. At little noise it trusts the input; at much noise it returns the mean of the data; in between it *decides* between the two components, and the decision sharpens as noise falls.
+# What such a denoiser does is worth a picture. At little noise it trusts the input; at much noise it returns the mean of the data; in between it *decides* between the two components. The decision is the probability of a component given the noisy value, and it sharpens as noise falls. (The denoiser's own curve does not show that: far below the distance of the humps it follows the input again, with a step in between.)
 
 # %%
 #| label: fig-denoiser
@@ -239,17 +240,41 @@ ax.set(xlabel=r"noisy value $x_\sigma$", ylabel=r"$E[x_0\,|\,x_\sigma]$",
        ylim=(-1.6, 1.6))
 fig.legend(loc="outside right center");
 
+# %%
+#| label: fig-decision
+#| fig-cap: 'The decision behind the denoiser of @fig-denoiser: the probability that a noisy value comes from the right hump. The less noise, the narrower the range in which it is in doubt.'
+#| fig-alt: 'Line chart of the probability of the right component against the noisy value, for the same four noise levels. At noise 0.05 the curve is a steep step near 0.15, at 0.3 and 0.6 ever gentler S shapes, and at 2 nearly level at about 0.3.'
+fig, ax = plt.subplots()
+for s, style in [(0.05, "-"), (0.3, "--"), (0.6, "-."), (2.0, ":")]:
+    logw = two.update(x / s**2, f64(s)[0] ** -2)[0]
+    ax.plot(x, logw[:, 1].exp(), style, label=rf"$\sigma={s:g}$")
+ax.set(xlabel=r"noisy value $x_\sigma$", ylabel="probability of the right hump")
+ax.legend(loc="upper left");
+
+# %%
+fine, doubt, steepest = torch.linspace(-3, 3, 60_001).double()[:, None], {}, {}
+for s in (0.6, 0.3, 0.1, 0.05):
+    right = two.update(fine / s**2, f64(s)[0] ** -2)[0][:, 1].exp()
+    rising = fine[:, 0] > fine[right.argmin(), 0]  # unequal widths: it turns far out
+    inside = rising & (right > 0.1) & (right < 0.9)
+    doubt[s] = inside.double().sum().item() * 1e-4
+    steepest[s] = denoiser(two, VE())(fine, s).diff(dim=0).max().item() / 1e-4
+assert sorted(doubt.values(), reverse=True) == list(doubt.values())
+assert steepest[0.1] > steepest[0.05]  # the slope of the denoiser, on the other hand
+Table({s: {"doubt, 10 to 90 %, over": doubt[s], "steepest slope": steepest[s]}
+       for s in doubt}, r"noise $\sigma$")
+
 
 # %% [markdown]
 # ## A world with a code
 #
 # Now let a stochastic encoder look at the clean image and write down a code: $x_0\sim\mathcal N(\mu,\Sigma)$ and $q(z|x_0)=\mathcal N(Ax_0+o,\,\Psi)$ with $z\in\mathbb R^k$. The encoder's own noise is independent of $\varepsilon$, so given $x_0$ the code and $x_t$ are independent on a diffusion. On a bridge the endpoint is decoded from $z$: it tells nothing about $x_0$ beyond $z$. Everything stays Gaussian, and two conditionals matter.
 #
-# **The image given the code.** The codes have covariance $Q=A\Sigma A^\top+\Psi$, and $\operatorname{Cov}(x_0,z)=\Sigma A^\top$. Conditioning a Gaussian, with the gain matrix $J=\Sigma A^\top Q^{-1}$,
+# **The image given the code.** The codes have covariance $Q=A\Sigma A^\top+\Psi$. Conditioning as in [Tools](01_tools.ipynb), with the gain $J=\Sigma A^\top Q^{-1}$,
 #
 # $$x_0\,|\,z\sim\mathcal N\big(\mu+J(z-A\mu-o),\ \ \Sigma_{x|z}=\Sigma-JA\Sigma\big).$$ {#eq-given-code}
 #
-# With this prior, @eq-conjugate is the denoiser that knows $z$. It is the ideal denoiser of SAMI [@lyo2025sami], which is guided by $z$, and also that of DBAE [@kim2025dbae], whatever endpoint is decoded from $z$.
+# With this prior, @eq-conjugate is the denoiser that knows $z$. It is the ideal denoiser of SAMI [@lyo2025sami], a diffusion guided by $z$, and of DBAE [@kim2025dbae], a bridge, whatever endpoint is decoded from $z$.
 #
 # **The code given a noisy image** (on a diffusion). @eq-conjugate with $\mathcal N(\mu,\Sigma)$ gives $\mathbb E[x_0|x_t]$ and the posterior covariance $P_t=(\Sigma^{-1}+\gamma_tI)^{-1}$. The code is $A\,x_0+o$ plus noise that $x_t$ knows nothing about:
 #
@@ -278,8 +303,7 @@ class GaussianWorld:
         self.mu, self.Sigma, self.A, self.offset, self.Psi = given
         self.data = gaussian(self.mu, self.Sigma)
         self.Q = self.A @ self.Sigma @ self.A.T + self.Psi
-        self.gain = torch.linalg.solve(self.Q, self.A @ self.Sigma).T
-        left = self.Sigma - self.gain @ self.A @ self.Sigma
+        self.gain, left = condition(self.Sigma, self.A, self.Psi)
         self.x_given_z = gaussian(torch.zeros_like(self.mu), left)  # the law of x_0 given z, minus its mean
 
     def encode(self, x0: Tensor) -> Tensor:
@@ -321,7 +345,7 @@ class GaussianWorld:
 
 
 # %% [markdown]
-# **The identity behind SAMI.** Bayes' rule $p_t(x_t|z)\propto p_t(x_t)\,q(z|x_t)$, differentiated, says $\nabla\log p_t(x_t|z)=\nabla\log p_t(x_t)+G_t$: *unconditional score plus guidance equals conditional score*. In denoiser form (Tweedie on both sides), $\mathbb E[x_0|x_t,z]=\mathbb E[x_0|x_t]+\tfrac{c^2}{b}\,G_t$. The two sides are computed here by different formulas, @eq-given-code and @eq-guidance-exact. The guidance itself is checked against automatic differentiation of $\log q(z|x_t)$, and $\mathbb E[x_0|z]$ against the least-squares fit to many draws.
+# **The identity behind SAMI.** Bayes' rule $q_t(x_t|z)\propto q_t(x_t)\,q(z|x_t)$, differentiated, says $\nabla\log q_t(x_t|z)=\nabla\log q_t(x_t)+G_t$: *unconditional score plus guidance equals conditional score*. In denoiser form (Tweedie on both sides), $\mathbb E[x_0|x_t,z]=\mathbb E[x_0|x_t]+\tfrac{c^2}{b}\,G_t$. The two sides are computed here by different formulas, @eq-given-code and @eq-guidance-exact. The guidance itself is checked against automatic differentiation of $\log q(z|x_t)$, and $\mathbb E[x_0|z]$ against the least-squares fit to many draws.
 
 # %%
 mu = f64(0.5, -1.0, 0.3, 0.0)
@@ -350,17 +374,18 @@ for path in [VPCosine(), VE(), VPLinear()]:
         test_close(world.denoiser(path, z)(x_t.detach(), t), guided, eps=1e-9)
 
 # %% [markdown]
-# **A bridge's world.** Scalar data of standard deviation $s_0$, with the endpoint itself as the code: $x_T=z=k\,x_0+\tau\,\xi$. With $s_T^2=k^2s_0^2+\tau^2$, regression gives $x_0|x_T\sim\mathcal N(m\,x_T,\,v)$ with slope $m=ks_0^2/s_T^2$ and variance $v=s_0^2\tau^2/s_T^2$. Along the bridge $x_t|x_T$ has mean $(a+bm)\,x_T$ and variance $b^2v+c^2$, and its covariance with $x_0$ is $bv$. Hence
+# **A bridge's world.** Scalar data of standard deviation $s_0$, with the endpoint itself as the code: $x_T=z=\kappa\,x_0+\tau\,\xi$. With $s_T^2=\kappa^2s_0^2+\tau^2$, the gain gives $x_0|x_T\sim\mathcal N(m\,x_T,\,v)$ with slope $m=\kappa s_0^2/s_T^2$ and variance $v=s_0^2\tau^2/s_T^2$. Along the bridge $x_t|x_T$ has mean $(a+bm)\,x_T$ and variance $b^2v+c^2$, and its covariance with $x_0$ is $bv$. Hence
 #
 # $$\mathbb E[x_0|x_t,x_T]=m\,x_T+\frac{b\,v}{b^2v+c^2}\big(x_t-(a+bm)\,x_T\big).$$ {#eq-oracle-line}
 #
-# At $t=T$ the denoiser has seen nothing but the endpoint. We check two worlds: $s_0,k,\tau=0.5,\,0.8,\,0.3$, which other pages use ($m=0.8$, $v=0.09$), and one in which no two constants coincide.
+# At $t=T$ the denoiser has seen nothing but the endpoint. We check two worlds: $s_0,\kappa,\tau=0.5,\,0.8,\,0.3$, which other pages use ($m=0.8$, $v=0.09$), and one in which no two constants coincide.
 
 # %%
 xT, x_t = randn(20, 1), randn(20, 1)
 matrix = lambda v: f64(v)[:, None]
-for s0, k, tau, m, v in [(0.5, 0.8, 0.3, 0.8, 0.09), (0.5, 1.2, 0.8, 0.3, 0.16)]:
-    line = GaussianWorld(f64(0.0), matrix(s0**2), matrix(k), f64(0.0), matrix(tau**2))
+for s0, kappa, tau, m, v in [(0.5, 0.8, 0.3, 0.8, 0.09), (0.5, 1.2, 0.8, 0.3, 0.16)]:
+    line = GaussianWorld(f64(0.0), matrix(s0**2), matrix(kappa), f64(0.0),
+                         matrix(tau**2))
     test_close(line.mean_given_z(xT), m * xT, eps=1e-12)
     test_close(line.x_given_z.covs, f64(v).reshape(1, 1, 1), eps=1e-12)
     D = line.denoiser(bridge, xT, xT)
@@ -410,6 +435,43 @@ Table({"unit vectors": f"{exact:.6f}", "posterior covariance": f"{closed:.6f}",
 # %%
 with expect_fail(ValueError, contains="fn: expected an affine function"):
     expected_sqnorm(lambda w: w**2, 3)
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** *Compute.* Two humps at $\pm m$ with equal weights and the variance $s^2$ each, on a VE path. Show that the probability of the right one is a sigmoid of $2mx/(s^2+\sigma^2)$. Over which width is it between 10 and 90 %?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+m, s, sigma = 0.8, 0.2, 0.5
+humps = Mixture(f64(0.5, 0.5), f64(-m, m)[:, None], f64(s**2, s**2)[:, None, None])
+right = humps.update(fine / sigma**2, f64(sigma)[0] ** -2)[0][:, 1].exp()
+test_close(right, torch.sigmoid(2 * m * fine[:, 0] / (s**2 + sigma**2)), eps=1e-12)
+seen = ((right > 0.1) & (right < 0.9)).sum() * 1e-4  # logit of 0.9 is log 9
+test_close(seen, 2 * torch.log(f64(9.0)[0]) * (s**2 + sigma**2) / (2 * m), eps=1e-3)
+
+
+# %% [markdown]
+# **2.** *Extend.* A denoiser gives the mean of the posterior. Write a function that *draws* from it, with `update`, and check mean and variance of its draws for one noisy value between the humps.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def draw_posterior(data, nu, gamma, n, g):
+    "n draws of x_0 given one noisy value, (n, d)."
+    logw, m, var = (v[0] for v in data.update(nu, gamma))
+    k = torch.multinomial(logw.exp(), n, replacement=True, generator=g)
+    w = torch.randn(n, data.dim, generator=g, dtype=torch.float64) * var[k].sqrt()
+    return torch.einsum("ni,ndi->nd", m[k] + w, data.vecs[k])
+
+
+nu, gamma = f64(0.1 / 0.09)[None], f64(1 / 0.09)[0]  # x = 0.1 at noise 0.3
+x = draw_posterior(two, nu, gamma, 100_000, g)
+assert abs(x.mean() - two.denoise(nu, gamma)[0, 0]) < 4 * x.std() / len(x) ** 0.5
+like = prior * torch.exp(nu[0, 0] * grid - gamma * grid**2 / 2)
+mean = (like * grid).sum() / like.sum()
+assert abs(x.var() - (like * (grid - mean) ** 2).sum() / like.sum()) < 0.005
 
 # %% [markdown]
 # ## What can go wrong

@@ -4,7 +4,7 @@
 # > What a denoiser learns: explicit, implicit and denoising score matching agree, Tweedie links scores to means, and every parametrisation is a pair of numbers around the network.
 
 # %% [markdown]
-# Undoing noise needs the *score* $\nabla_{x_t}\log p_t(x_t)$ of the noisy data, and nobody can compute it. This page shows why a network trained only to remove noise learns it nevertheless; that predicting noise, image, velocity or score is one and the same thing; and how to wrap a network so that its inputs and targets keep unit size at every noise level.
+# Undoing noise needs the *score* $\nabla_{x_t}\log q_t(x_t)$ of the noisy data ([Paths](02_paths.ipynb) sketches why), and nobody can compute it. How can a network learn what nobody knows? This page shows why one trained only to remove noise does; that predicting noise, image, velocity or score is the same; and how to wrap a network so that its inputs and targets keep unit size at every noise level.
 
 # %%
 #| default_exp foundations.scores
@@ -45,32 +45,32 @@ paper()
 # %% [markdown]
 # ## Three losses with one minimum
 #
-# Let $p_t$ be the density of the noisy images $x_t=a\,x_T+b\,x_0+c\,\varepsilon$ at one time with $c>0$ (on a bridge everything is given $x_T$; for a diffusion $a=0$). We want a model $s(x_t)$ close to its score. The **explicit** loss says so directly. All expectations are over $x_t\sim p_t$:
+# Let $q_t$ be the density of the noisy images $x_t=a\,x_T+b\,x_0+c\,\varepsilon$ at one time with $c>0$ (on a bridge everything is given $x_T$; for a diffusion $a=0$). We want a model $s(x_t)$ close to its score. The **explicit** loss says so directly. All expectations are over $x_t\sim q_t$:
 #
-# $$\begin{aligned}J_{\mathrm{ex}}(s)&=\tfrac12\,\mathbb E\big\|s-\nabla_{x_t}\log p_t\big\|^2\\&=\tfrac12\mathbb E\|s\|^2-\mathbb E\big[s\cdot\nabla_{x_t}\log p_t\big]+\tfrac12\mathbb E\big\|\nabla_{x_t}\log p_t\big\|^2.\end{aligned}$$ {#eq-explicit}
+# $$\begin{aligned}\mathcal L_{\mathrm{ex}}(s)&=\tfrac12\,\mathbb E\big\|s-\nabla_{x_t}\log q_t\big\|^2\\&=\tfrac12\mathbb E\|s\|^2-\mathbb E\big[s\cdot\nabla_{x_t}\log q_t\big]+\tfrac12\mathbb E\big\|\nabla_{x_t}\log q_t\big\|^2.\end{aligned}$$ {#eq-explicit}
 #
-# Its target is unknown. Only the cross term couples model and target. Since $p_t\nabla\log p_t=\nabla p_t$, it is a sum of $\int s_i\,\partial_ip_t\,dx_t$. Integrate each by parts along its own coordinate:
+# Only the cross term couples the model to the unknown target. Since $q_t\nabla\log q_t=\nabla q_t$, it is a sum of $\int s_i\,\partial_iq_t\,dx_t$. Integrate each by parts along its own coordinate:
 #
-# $$\int s_i\,\partial_ip_t\,dx_t=-\int p_t\,\partial_is_i\,dx_t,\qquad\text{so}\qquad\mathbb E\big[s\cdot\nabla_{x_t}\log p_t\big]=-\mathbb E\big[\operatorname{tr}\nabla_{x_t}s\big].$$
+# $$\int s_i\,\partial_iq_t\,dx_t=-\int q_t\,\partial_is_i\,dx_t,\qquad\text{so}\qquad\mathbb E\big[s\cdot\nabla_{x_t}\log q_t\big]=-\mathbb E\big[\operatorname{tr}\nabla_{x_t}s\big].$$
 #
-# This holds if $s$ is differentiable, all these expectations are finite, and **no boundary term remains**: $p_t\,s\to0$ at both ends of every coordinate line. Noisy images satisfy it: pixels are bounded, so $p_t$ is smooth with Gaussian tails, and any $s$ that grows no faster than a polynomial, with its derivatives, will do. What results is the **implicit** loss of Hyvärinen [-@hyvarinen2005score], which needs no target:
+# This holds if all these expectations are finite and **no boundary term remains**: $q_t\,s\to0$ at both ends of every coordinate line. Noisy images satisfy it: pixels are bounded, so $q_t$ is smooth with Gaussian tails, and any $s$ that grows no faster than a polynomial, with its derivatives, will do. What results is the **implicit** loss of Hyvärinen [-@hyvarinen2005score], which needs no target:
 #
-# $$J_{\mathrm{im}}(s)=\mathbb E\big[\tfrac12\|s\|^2+\operatorname{tr}\nabla_{x_t}s\big]=J_{\mathrm{ex}}(s)-\tfrac12\mathbb E\big\|\nabla_{x_t}\log p_t\big\|^2.$$ {#eq-implicit}
+# $$\mathcal L_{\mathrm{im}}(s)=\mathbb E\big[\tfrac12\|s\|^2+\operatorname{tr}\nabla_{x_t}s\big]=\mathcal L_{\mathrm{ex}}(s)-\tfrac12\mathbb E\big\|\nabla_{x_t}\log q_t\big\|^2.$$ {#eq-implicit}
 #
-# The trace costs $d$ derivatives per image. Noise removes it. Write $q(x_t|x_0)$ for the Gaussian that adds the noise. Because $p_t(x_t)=\int q(x_t|x_0)\,p(x_0)\,dx_0$, differentiating under the integral gives
+# The trace costs $d$ derivatives per image. Noise removes it. Write $q(x_t|x_0)$ for the Gaussian that adds the noise. Because $q_t(x_t)=\int q(x_t|x_0)\,q(x_0)\,dx_0$, differentiating under the integral gives
 #
-# $$\begin{aligned}\nabla_{x_t}\log p_t(x_t)&=\frac{\int\nabla_{x_t}q(x_t|x_0)\,p(x_0)\,dx_0}{p_t(x_t)}=\mathbb E\big[\nabla_{x_t}\log q(x_t|x_0)\,\big|\,x_t\big],\\\nabla_{x_t}\log q(x_t|x_0)&=-\frac{\varepsilon}{c}:\end{aligned}$$ {#eq-score-mean}
+# $$\begin{aligned}\nabla_{x_t}\log q_t(x_t)&=\frac{\int\nabla_{x_t}q(x_t|x_0)\,q(x_0)\,dx_0}{q_t(x_t)}=\mathbb E\big[\nabla_{x_t}\log q(x_t|x_0)\,\big|\,x_t\big],\\\nabla_{x_t}\log q(x_t|x_0)&=-\frac{\varepsilon}{c}:\end{aligned}$$ {#eq-score-mean}
 #
-# the unknown score is the *conditional mean* of a known one. Regression onto a random target finds its conditional mean. Indeed, split $s+\varepsilon/c=(s-\nabla\log p_t)+(\nabla\log p_t+\varepsilon/c)$. The first bracket is a function of $x_t$, and given $x_t$ the second has mean zero by @eq-score-mean. So their product has mean zero, and the **denoising** loss of Vincent [-@vincent2011connection], averaged over $x_0,\varepsilon$,
+# the unknown score is the *conditional mean* of a known one. Regression onto a random target finds its conditional mean. Indeed, split $s+\varepsilon/c=(s-\nabla\log q_t)+(\nabla\log q_t+\varepsilon/c)$. The first bracket is a function of $x_t$, and given $x_t$ the second has mean zero by @eq-score-mean. So their product has mean zero, and the **denoising** loss of Vincent [-@vincent2011connection], averaged over $x_0,\varepsilon$,
 #
-# $$J_{\mathrm{de}}(s)=\tfrac12\mathbb E\big\|s(x_t)+\tfrac{\varepsilon}{c}\big\|^2=J_{\mathrm{ex}}(s)+\tfrac12\mathbb E\,\big\|\tfrac{\varepsilon}{c}+\nabla_{x_t}\log p_t\big\|^2,$$ {#eq-denoising}
+# $$\mathcal L_{\mathrm{de}}(s)=\tfrac12\mathbb E\big\|s(x_t)+\tfrac{\varepsilon}{c}\big\|^2=\mathcal L_{\mathrm{ex}}(s)+\tfrac12\mathbb E\,\big\|\tfrac{\varepsilon}{c}+\nabla_{x_t}\log q_t\big\|^2,$$ {#eq-denoising}
 #
 # differs from the explicit loss only by a constant.
 
 # %%
 #| exports
 def explicit_loss(s: Tensor, target: Tensor) -> Tensor:
-    "Explicit score matching, 1/2 ||s - grad log p||^2 per item: (N, d), (N, d) to (N,)."
+    "Explicit score matching, 1/2 ||s - grad log q_t||^2 per item: (N, d), (N, d) to (N,)."
     return sqnorm(s - target) / 2
 
 
@@ -89,7 +89,7 @@ def denoising_loss(s: Tensor, eps: Tensor, c: float | Tensor) -> Tensor:
 
 
 # %% [markdown]
-# We check all three on a mixture in one dimension, with two models that are both wrong. The expectation over $(x_0,\varepsilon)$ is a sum over a fine grid, so there is no sampling error. By @eq-implicit and @eq-denoising the *differences* between the losses must not depend on the model, and their values are known.
+# We check all three on a mixture in one dimension, with two wrong models. The expectation is a sum over a fine grid of $(x_0,\varepsilon)$. By @eq-implicit and @eq-denoising the *differences* between the losses must not depend on the model, and their values are known.
 
 # %%
 f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
@@ -119,7 +119,7 @@ rows = {k: [*v.tolist(), float(v[1] - v[0])] for k, v in losses.items()}
 Table({k: dict(zip(heads, v, strict=True)) for k, v in rows.items()}, "loss", digits=4)
 
 # %% [markdown]
-# In more dimensions the trace needs a test of its own. First against the full Jacobian, and against random probes: if $\mathbb E\,vv^\top=I$ then $\mathbb E\,v^\top(\nabla s)\,v=\operatorname{tr}\nabla s$, which is the cheap estimator of sliced score matching [@song2019sliced]; averaged over *all* sign vectors it is exact. Then @eq-implicit for $x\sim\mathcal N(0,C)$, $C=RR^\top$, and a linear $s$. Both losses are quadratic, so averaging them over the $2d$ points $\pm\sqrt d\,Re_i$, which have mean $0$ and covariance $C$, is exact. The constant is $\tfrac12\operatorname{tr}C^{-1}$.
+# In more dimensions the trace is tested against the full Jacobian, and against random probes: if $\mathbb E\,vv^\top=I$ then $\mathbb E\,v^\top(\nabla s)\,v=\operatorname{tr}\nabla s$, the cheap estimator of sliced score matching [@song2019sliced]; over *all* sign vectors it is exact. Then @eq-implicit for $x\sim\mathcal N(0,C)$, $C=RR^\top$, and a linear $s$. Both losses are quadratic, so averaging them over the $2d$ points $\pm\sqrt d\,Re_i$, which have mean $0$ and covariance $C$, is exact. The constant is $\tfrac12\operatorname{tr}C^{-1}$.
 
 # %%
 M1, M2, K = randn(3, 3), randn(3, 3), randn(3, 3)
@@ -163,7 +163,7 @@ fig, ax = plt.subplots()
 ax.plot(x_t[:1500], target[:1500], ".", color="0.6", markersize=2, rasterized=True,
         label=r"targets $-\varepsilon/c$")
 ax.plot(line, score(noisy(data, b, c), line), color="C1",
-        label=r"score $\nabla\log p_t$")
+        label=r"score $\nabla\log q_t$")
 ax.plot((bins[1:] + bins[:-1]) / 2, means, "o", color="C0", markersize=5,
         label="mean target in a bin")
 ax.set(xlabel="noisy value $x_t$", ylabel="score", xlim=(-1.8, 1.8), ylim=(-6, 6))
@@ -174,11 +174,11 @@ ax.legend(loc="upper right");
 #
 # Take the endpoint off, $\tilde x_t=x_t-a\,x_T$. Insert $\varepsilon=(\tilde x_t-b\,x_0)/c$ into @eq-score-mean and solve for the mean of $x_0$. On a bridge, score and mean are given $x_T$ as well:
 #
-# $$\nabla_{x_t}\log p_t(x_t)=\frac{b\,\mathbb E[x_0|x_t]-\tilde x_t}{c^2}\qquad\Longleftrightarrow\qquad\mathbb E[x_0|x_t]=\frac{\tilde x_t+c^2\,\nabla_{x_t}\log p_t(x_t)}{b}.$$ {#eq-tweedie}
+# $$\nabla_{x_t}\log q_t(x_t)=\frac{b\,\mathbb E[x_0|x_t]-\tilde x_t}{c^2}\qquad\Longleftrightarrow\qquad\mathbb E[x_0|x_t]=\frac{\tilde x_t+c^2\,\nabla_{x_t}\log q_t(x_t)}{b}.$$ {#eq-tweedie}
 #
 # To know the score is to know the best estimate of the clean image [@efron2011tweedie]. So this library speaks of one thing only: the **estimate** $\hat x_0(x_t,t)$, produced by a *denoiser*.
 #
-# [Worlds in closed form](03_worlds.ipynb) has tried this on diffusions. Here is a bridge whose end is correlated with the image: variances $0.25$ and $0.4$, covariance $0.1$. So $x_0|x_T\sim\mathcal N(0.25\,x_T,\,0.225)$, and $x_t$ given $x_T$ is Gaussian, with a score that one can write down. The other side is a linear regression of $x_0$ on $(x_t,x_T)$, solved numerically.
+# [Worlds in closed form](03_worlds.ipynb) has tried this on diffusions. Here is a bridge whose end is correlated with the image: variances $0.25$ and $0.4$, covariance $0.1$. So $x_0|x_T\sim\mathcal N(0.25\,x_T,\,0.225)$, and $x_t$ given $x_T$ is Gaussian with a known score. The other side is a linear regression of $x_0$ on $(x_t,x_T)$, solved numerically.
 
 # %%
 bridge = Pinned(VPLinear(0.1, 2.0))
@@ -210,7 +210,7 @@ for t in (0.05, 0.5, 0.95):
 #
 # $$\hat x_0=\texttt{skip}\cdot\tilde x_t+\texttt{out}\cdot F,$$ {#eq-skip-out}
 #
-# so a parametrisation is *two numbers per noise level*, and this is the only place in the library where it appears. Let $F^*$ be the output for which $\hat x_0=x_0$. Since $\tilde x_t$ is given, $\hat x_0-x_0=\texttt{out}\,(F-F^*)$, and the squared errors differ by the known factor $\gamma\,\texttt{out}^2$, with $\gamma=b^2/c^2$:
+# so a parametrisation is *two numbers per noise level*. Let $F^*$ be the output for which $\hat x_0=x_0$. Since $\tilde x_t$ is given, $\hat x_0-x_0=\texttt{out}\,(F-F^*)$, and the squared errors differ by the known factor $\gamma\,\texttt{out}^2$, with $\gamma=b^2/c^2$:
 #
 # $$\tfrac12\|\varepsilon-\hat\varepsilon\|^2=\tfrac12\gamma\,\|x_0-\hat x_0\|^2=\tfrac12\frac{b^2}{(b^2+c^2)^2}\|v-\hat v\|^2=\tfrac12c^2\|s-\hat s\|^2.$$ {#eq-losses}
 #
@@ -282,7 +282,7 @@ def from_x0(s: Scalings, x0: Tensor, x_t: Tensor, xT: Tensor | None = None) -> T
 
 
 # %% [markdown]
-# Each of the four classic targets must come out of `from_x0` as the table defines it, and must give the same loss by @eq-losses; every kind must round-trip; on VP, VE and a bridge. And `rest` must be $1-b\,\texttt{skip}$ in exact rational arithmetic, up to $\log\gamma=35$, where the plain difference has about one correct digit left.
+# Each of the four classic targets must come out of `from_x0` as the table defines it, and must give the same loss by @eq-losses; every kind must round-trip; on VP, VE and a bridge. And `rest` must be $1-b\,\texttt{skip}$ in exact rational arithmetic, up to $\log\gamma=35$, where the plain difference has about one digit left.
 
 # %%
 clean, noise, xT = clean[:500], noise[:500], randn(500, 1)
@@ -381,17 +381,26 @@ class Denoiser:
         require(len(span) == 2 and span[0] < span[1], "span", span, "a range (low, high) of log gamma")
         self.path, self.F, self.kind, self.stats, self.xT, self.span = path, F, kind, stats, xT, span
 
-    def raw(self, x_t: Tensor, t: Tensor) -> tuple[Scalings, Tensor]:
-        "The scalings at `t` and the network's output."
+    def ask(self, x_t: Tensor, t: Tensor, inp: Tensor, **told) -> Tensor:
+        "What the network says of x_t, scaled by `inp`, at times t, (N,) or (); `told` goes along."
+        level = self.path.gamma(t).log().clamp(*self.span).expand(len(x_t))
+        F = self.F(bcast(inp, x_t) * x_t, level.to(x_t), **told).to(x_t)
+        require(F.shape == x_t.shape, "F", F, f"a network whose output has shape {tuple(x_t.shape)}, as its input")
+        return F
+
+    def fits(self, x_t: Tensor, t: Tensor) -> Tensor:
+        "Times as float64, or `ValueError` for times or endpoints that do not fit the images."
         t, n = as_time(t), len(x_t)
         require(t.shape in ((), (n,)), "t", t, f"one time, or {n} times")
-        fits = self.xT is None or self.xT.shape == x_t.shape
-        require(fits, "xT", self.xT, f"one endpoint for each noisy image, shape {tuple(x_t.shape)}")
+        same = self.xT is None or self.xT.shape == x_t.shape
+        require(same, "xT", self.xT, f"one endpoint for each noisy image, shape {tuple(x_t.shape)}")
+        return t
+
+    def raw(self, x_t: Tensor, t: Tensor) -> tuple[Scalings, Tensor]:
+        "The scalings at `t` and the network's output."
+        t = self.fits(x_t, t)
         s = scalings(self.kind, self.path.coefs(t), self.stats)
-        level = self.path.gamma(t).log().clamp(*self.span).expand(n)
-        F = self.F(bcast(s.inp, x_t) * x_t, level.to(x_t)).to(x_t)
-        require(F.shape == x_t.shape, "F", F, f"a network whose output has shape {tuple(x_t.shape)}, as its input")
-        return s, F
+        return s, self.ask(x_t, t, s.inp)
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         s, F = self.raw(x_t, t)
@@ -489,10 +498,39 @@ assert blank.inp.isinf()
 Table({k: "yes" if v else "no" for k, v in finite.items()}, "kind", "finite at t = T")
 
 # %% [markdown]
+# ## Exercises
+#
+# **1.** *Compute.* Even the exact score has a denoising loss. How large is it for pixels $\mathcal N(0,v)$?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+v, b, c = 0.25, 0.8, 0.6
+left_over = lambda w: -(b * v**0.5 * w[:, :1] + c * w[:, 1:]) / (b**2 * v + c**2)
+miss = expected_sqnorm(lambda w: left_over(w) + w[:, 1:] / c, 2) / 2
+test_close(miss, (1 / c**2 - 1 / (b**2 * v + c**2)) / 2, eps=1e-12)  # per pixel
+
+# %% [markdown]
+# **2.** *Extend.* Flow matching asks the network for $\varepsilon-x_0$. Find the two numbers of this sixth kind from @eq-skip-out, and the factor of its loss.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+t = torch.rand(500, generator=g, dtype=torch.float64) * 0.9 + 0.01
+k, gamma, x_t = bridge.coefs(t), bridge.gamma(t), bridge.mix(clean, noise, t, xT)
+skip = 1 / (k.b + k.c)  # from x~ - c (eps - x_0) = (b + c) x_0
+s = Scalings(torch.ones_like(t), skip, -k.a * skip, -k.c * skip, k.c * skip)
+test_close(from_x0(s, clean, x_t, xT), noise - clean, eps=1e-7)
+F, F_wrong = from_x0(s, clean, x_t, xT), from_x0(s, wrong, x_t, xT)
+factor = (k.b / (k.b + k.c)) ** 2
+ratio = factor * sqnorm(F_wrong - F) / (gamma * sqnorm(wrong - clean))
+test_close(ratio, torch.ones_like(t), eps=1e-6)
+
+# %% [markdown]
 # ## What can go wrong
 #
 # * **Dividing by $b$ at much noise.** Noise prediction turns an error of $\hat\varepsilon$ into one of $\hat x_0$ that is $c/b$ times larger: at $\log\gamma=-10$ that is a factor of $e^5\approx150$. Preconditioning does not have this problem, and is the default.
 # * **A bridge at $t=T$.** Kinds `eps`, `v` and `score` divide by zero. `x0` is finite, and so is `edm` if $s_T^2>0$: its `inp` is $1/s_T$ there, so do not leave `varT` at its default.
-# * **Different constants in training and sampling.** The constants of `Stats` are part of the model. A network trained with one set and sampled with another is fed inputs of the wrong scale; models here store them with the weights.
-# * **The v of the literature** is defined for VP. For other paths the factor $b^2+c^2$ is not one, and forgetting it gives a wrong loss.
-# * **Implicit matching of a density with an edge.** For $p=e^{-x}$ on $x>0$ and $s=1$, $\mathbb E[s\,(\log p)']=-1$ but $-\mathbb E[s']=0$. The boundary term $p(0)\,s(0)$ is missing. Noise rounds the edge off.
+# * **Different constants in training and sampling.** A network trained with one `Stats` and sampled with another is fed inputs of the wrong scale; models here store them with the weights.
+# * **The v of the literature** is defined for VP. For other paths the factor $b^2+c^2$ is not one.
+# * **Implicit matching of a density with an edge.** For $q=e^{-x}$ on $x>0$ and $s=1$, $\mathbb E[s\,(\log q)']=-1$ but $-\mathbb E[s']=0$: the boundary term $q(0)\,s(0)$ is missing. Noise rounds the edge off.

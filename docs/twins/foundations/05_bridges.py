@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Bridges
 #
-# > Doob's h-transform, step by step: the drift that pins a diffusion's end, its reverse processes, and why a bridge is an ordinary diffusion in disguise.
+# > Running noise backwards, and pinning its end: the reverse of a diffusion, Doob's h-transform, and why a bridge is an ordinary diffusion in disguise.
 
 # %% [markdown]
-# [Paths](02_paths.ipynb) found the *law* of a path whose end $x_T$ is fixed. This page finds the *process*: the stochastic differential equation that produces this law, its time reversal, and the deterministic flow with the same marginals. The last section proves what the whole library rests on: after an affine change of variables, a bridge **is** a diffusion, so that one loss, one bound and one sampler serve both.
+# Noise is easily added. Which process takes it out again, and what changes if the noisy end is not noise but a given $x_T$? [Paths](02_paths.ipynb) has the *laws*; here are the *processes*. The last section proves what the library rests on: after an affine change of variables, a bridge **is** a diffusion, so that one loss, one bound and one sampler serve both.
 
 # %%
 #| default_exp foundations.bridges
@@ -22,8 +22,9 @@ import matplotlib.pyplot as plt
 import torch
 from fastcore.test import expect_fail, test_close
 
-from scoreae.core.pages import paper
+from scoreae.core.pages import Table, paper
 from scoreae.foundations.paths import VE, VPCosine, VPLinear
+from scoreae.foundations.tools import euler_step
 from scoreae.foundations.worlds import Mixture, denoiser, noisy, score
 
 # %%
@@ -47,7 +48,58 @@ def relative(got, want): return ((got - want).abs() / (1 + want.abs())).max().it
 
 
 # %% [markdown]
-# What the process must reproduce is $x_t=a_t\,x_T+b_t\,x_0+c_t\,\varepsilon$ with the coefficients of [Paths](02_paths.ipynb). On a VE path these are simply $a=r$, $b=1-r$ and $c^2=t^2(1-r)$ with $r=t^2/T^2$. The variance grows from $0$ and falls back to $0$.
+# ## Undoing a diffusion
+#
+# Let $dx=K\,dt+g\,dw$ add noise, with $K=f\,x$ for a diffusion. The density $q_t$ obeys the forward equation of [Tools](01_tools.ipynb), which can be regrouped, because $\nabla^2q=\nabla\!\cdot(q\nabla\log q)$:
+#
+# $$\partial_tq=-\nabla\!\cdot(Kq)+\tfrac12g^2\,\nabla^2q=-\nabla\!\cdot\Big[\big(K-\tfrac12g^2\nabla\log q\big)q\Big].$$ {#eq-flow-density}
+#
+# The right side is pure transport: the **probability-flow ODE** $\tfrac{dx}{dt}=K-\tfrac12g^2\nabla\log q_t$ has the same marginals without any noise [@song2021sde]. Regroup the other way, for a process that runs backwards and gains noise:
+#
+# $$\partial_{(-t)}\,q=\nabla\!\cdot(Kq)-g^2\,\nabla^2q+\tfrac12g^2\,\nabla^2q=-\nabla\!\cdot\Big[\big(g^2\nabla\log q-K\big)q\Big]+\tfrac12g^2\,\nabla^2q.$$
+#
+# This is a forward equation in the time $-t$. Its solution is unique, so the **reverse SDE** $dx=(K-g^2\nabla\log q_t)\,dt+g\,d\bar w$ with $dt<0$, started from $q_T$, has the *same marginals*. (Anderson [-@anderson1982reverse] shows more: the same law of whole paths.) **All that undoing noise needs is the score**, and a denoiser has it ([Scores](04_scores.ipynb)).
+#
+# The check: 20 000 walks back from $q_T$, data in two narrow humps, the score by automatic differentiation. The largest difference between their distribution function and the exact one must fall with the steps to that of a sample, about $0.9/\sqrt{20\,000}=0.006$.
+
+# %%
+data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None],
+               f64(0.05**2, 0.05**2)[:, None, None])
+plain, stop, walks = VPLinear(), 0.05, 20_000
+
+
+def backwards(steps, eta, seed=0):
+    "Walks from T to `stop` whose noise is eta g: 0 is the ODE, 1 the reverse SDE."
+    g = torch.Generator().manual_seed(seed)
+    noise = torch.randn(walks, 1, generator=g).double()
+    x = plain.mix(data.sample(walks, g), noise, 1.0)
+    times = torch.linspace(1, stop**0.5, steps + 1, dtype=torch.float64) ** 2
+    for t, dt in zip(times, times.diff(), strict=False):
+        s, g2 = score(noisy(data, *plain.coefs(t)[1:]), x), plain.g2(t)
+        drift = plain.f(t) * x - (1 + eta**2) / 2 * g2 * s
+        x = euler_step(x, drift, eta**2 * g2, dt, g)
+    return x
+
+
+def off(x):
+    "Largest distance of the distribution functions of x and of the law at `stop`."
+    law, at = noisy(data, *plain.coefs(stop)[1:]), x.sort(0).values
+    each = (at - law.means[:, 0]) / law.covs[:, 0, 0].sqrt()
+    below = torch.special.ndtr(each) @ law.weights
+    return (below - torch.arange(len(x)).double() / len(x)).abs().max().item()
+
+
+found = {n: {"reverse SDE": off(backwards(n, 1.0)), "flow ODE": off(backwards(n, 0.0))}
+         for n in (12, 25, 50, 100, 200)}
+for kind in ("reverse SDE", "flow ODE"):
+    e = [row[kind] for row in found.values()]
+    assert e[0] > 1.5 * e[1] > 2 * e[2] and e[-1] < 1.63 / walks**0.5  # 1 % of samples
+Table(found, "steps", digits=2)
+
+# %% [markdown]
+# ## A fixed end
+#
+# Now fix the end. The process must reproduce $x_t=a_t\,x_T+b_t\,x_0+c_t\,\varepsilon$ with the coefficients of [Paths](02_paths.ipynb). On a VE path these are $a=r$, $b=1-r$ and $c^2=t^2(1-r)$ with $r=t^2/T^2$. The variance grows from $0$ and falls back to $0$.
 
 # %%
 vp, ve, cosine = BRIDGES
@@ -61,33 +113,31 @@ test_close(torch.stack(vp.coefs(1 - 1e-6)), f64(1, 2e-6, 1.45e-3), eps=1e-5)
 
 
 # %% [markdown]
-# ## Conditioning a process on its end
+# Let $q(x_t|x_s)$, $s<t<T$, be the transition density of the unpinned process $dx=f\,x\,dt+g\,dw$, and let $h(x,t)=q(x_T\,|\,x_t=x)$ be its probability density of ending at the wanted $x_T$ from $x$. By Bayes' rule and the Markov property,
 #
-# Let $p(x_t|x_s)$, $s<t<T$, be the transition density of the unpinned process $dx=f\,x\,dt+g\,dw$, and let $h(x,t)=p(x_T\,|\,x_t=x)$ be its probability density of ending at the wanted $x_T$ from $x$. By Bayes' rule and the Markov property,
+# $$q(x_t\,|\,x_s,x_T)=q(x_t\,|\,x_s)\,\frac{h(x_t,t)}{h(x_s,s)}.$$ {#eq-doob-transition}
 #
-# $$p(x_t\,|\,x_s,x_T)=p(x_t\,|\,x_s)\,\frac{h(x_t,t)}{h(x_s,s)}.$$ {#eq-doob-transition}
+# Nothing earlier than $x_s$ enters: the conditioned process is Markov again. Multiply these densities along any times: the $h$'s telescope, and Bayes' rule for all the points at once remains. So whatever process has them has the right law *jointly*, not only at each time.
 #
-# Nothing earlier than $x_s$ enters: the conditioned process is Markov again, with these transition densities. Multiply them along any times $0<t_1<\dots<t_n$. The $h$'s telescope, and what remains is Bayes' rule for all the points at once. So whatever process has these transition densities has the right law *jointly*, not only at each time.
+# Which SDE does? Fix $x_s$. As functions of $(x,t)$, $q$ obeys the forward equation and $h$ the backward one ([Tools](01_tools.ipynb)):
 #
-# Which SDE does? Fix $x_s$. As functions of $(x,t)$, $p$ and $h$ obey the two Kolmogorov equations, forward and backward [@sarkka2019sde]:
-#
-# $$\partial_tp=-\nabla\!\cdot(f x\,p)+\tfrac12g^2\Delta p,\qquad \partial_th=-f x\cdot\nabla h-\tfrac12g^2\Delta h.$$
+# $$\partial_tq=-\nabla\!\cdot(f x\,q)+\tfrac12g^2\,\nabla^2q,\qquad \partial_th=-f x\cdot\nabla h-\tfrac12g^2\,\nabla^2h.$$
 #
 # Differentiate the product:
 #
-# $$\partial_t(ph)=-h\,\nabla\!\cdot(fx\,p)-p\,fx\cdot\nabla h+\tfrac12g^2(h\Delta p-p\Delta h)=-\nabla\!\cdot(fx\,ph)+\tfrac12g^2(h\Delta p-p\Delta h).$$
+# $$\begin{aligned}\partial_t(qh)&=-h\,\nabla\!\cdot(fx\,q)-q\,fx\cdot\nabla h+\tfrac12g^2(h\nabla^2q-q\nabla^2h)\\&=-\nabla\!\cdot(fx\,qh)+\tfrac12g^2(h\nabla^2q-q\nabla^2h).\end{aligned}$$
 #
-# The last bracket can be written with $\Delta(ph)=h\Delta p+2\nabla p\cdot\nabla h+p\Delta h$ and $\nabla\!\cdot(p\nabla h)=\nabla p\cdot\nabla h+p\Delta h$:
+# By $\nabla^2(qh)=h\nabla^2q+2\nabla q\cdot\nabla h+q\nabla^2h$ and $\nabla\!\cdot(q\nabla h)=\nabla q\cdot\nabla h+q\nabla^2h$ the last bracket is
 #
-# $$\tfrac12(h\Delta p-p\Delta h)=\tfrac12\Delta(ph)-\nabla\!\cdot(p\nabla h)=\tfrac12\Delta(ph)-\nabla\!\cdot\big(ph\,\nabla\log h\big).$$
+# $$\tfrac12(h\nabla^2q-q\nabla^2h)=\tfrac12\nabla^2(qh)-\nabla\!\cdot(q\nabla h)=\tfrac12\nabla^2(qh)-\nabla\!\cdot\big(qh\,\nabla\log h\big).$$
 #
-# Divide by the constant $h(x_s,s)$: the density @eq-doob-transition obeys a forward equation with one more term in the drift. That is **Doob's $h$-transform** [@doob1957conditional; @sarkka2019sde]:
+# Divide by the constant $h(x_s,s)$: the density @eq-doob-transition obeys a forward equation with one more term in the drift. Its solution being unique, that is **Doob's $h$-transform** [@doob1957conditional; @sarkka2019sde]:
 #
 # $$dx=\big[f(t)\,x+g^2(t)\,\nabla_x\log h(x,t)\big]dt+g(t)\,dw.$$ {#eq-doob}
 #
 # The added drift depends on $x_T$ but not on $x_0$: the same SDE serves every clean image that shares the end.
 #
-# For a linear SDE it is explicit. With $\kappa=\alpha_T/\alpha_t$ we have $p(x_T|x_t)=\mathcal N(\kappa x_t,\ \sigma_T^2-\kappa^2\sigma_t^2)$, and $\sigma_T^2=\alpha_T^2/\mathrm{SNR}_T=\kappa^2\sigma_t^2\,\mathrm{SNR}_t/\mathrm{SNR}_T$. Hence
+# For a linear SDE it is explicit. With $\kappa=\alpha_T/\alpha_t$ we have $q(x_T|x_t)=\mathcal N(\kappa x_t,\ \sigma_T^2-\kappa^2\sigma_t^2)$, and $\sigma_T^2=\alpha_T^2/\mathrm{SNR}_T=\kappa^2\sigma_t^2\,\mathrm{SNR}_t/\mathrm{SNR}_T$. Hence
 #
 # $$\begin{aligned}\nabla_x\log h&=\frac{\kappa\,(x_T-\kappa x)}{\kappa^2\sigma_t^2(\mathrm{SNR}_t/\mathrm{SNR}_T-1)}=\frac{\frac{\alpha_t}{\alpha_T}x_T-x}{\delta_t},\\\delta_t&=\frac{\sigma_t^2\,\gamma_t}{\mathrm{SNR}_T},\qquad\gamma_t=\mathrm{SNR}_t-\mathrm{SNR}_T.\end{aligned}$$ {#eq-h}
 #
@@ -129,7 +179,7 @@ with expect_fail(ValueError, contains="path: expected a pinned path"):
     doob(VPCosine(), x, f64(0.5)[0], xT)
 
 # %% [markdown]
-# Does @eq-doob really produce the law $\mathcal N(m_t,c_t^2)$ with $m=a\,x_T+b\,x_0$? The SDE is linear: its drift is affine in $x$, with slope $f-g^2/\delta_t$. So the mean moves with the drift at the mean, and the variance obeys Itô's rule as in [Paths](02_paths.ipynb):
+# Does @eq-doob really produce the law $\mathcal N(m_t,c_t^2)$ with $m=a\,x_T+b\,x_0$? Its drift is affine in $x$, with slope $f-g^2/\delta_t$. So by the moment equations of [Tools](01_tools.ipynb)
 #
 # $$\frac{dm}{dt}=f\,m+g^2\,\nabla\log h(m),\qquad \frac{d(c^2)}{dt}=2\Big(f-\frac{g^2}{\delta_t}\Big)c^2+g^2.$$ {#eq-moments}
 #
@@ -157,10 +207,9 @@ def simulate(path, n, steps, strength=1.0):
     "Paths of the SDE with its pull multiplied by `strength`, (steps + 1, n)."
     x, ends = torch.full((n, 1), start, dtype=torch.float64), f64(end)[None]
     times, trace = torch.linspace(0, path.T, steps + 1, dtype=torch.float64), [x]
-    for t in times[:-1]:
+    for t, dt in zip(times[:-1], times.diff(), strict=True):
         drift = path.f(t) * x + strength * path.g2(t) * doob(path, x, t, ends)
-        noise = (path.g2(t) * path.T / steps).sqrt() * randn(n, 1)
-        x = x + drift * (path.T / steps) + noise
+        x = euler_step(x, drift, path.g2(t), dt, g)
         trace.append(x)
     return times, torch.stack(trace)[:, :, 0]
 
@@ -198,7 +247,7 @@ ax.legend();
 #
 # $$X_T-\mathbb E X=\Big(1-\frac{\varsigma}{\varsigma_T}\Big)^{\chi}(X_T-x_0),\qquad V=\frac{(\varsigma_T-\varsigma)-\varsigma_T\big(1-\varsigma/\varsigma_T\big)^{2\chi}}{2\chi-1}$$ {#eq-strength}
 #
-# (at $\chi=\tfrac12$ the limit, $(\varsigma_T-\varsigma)\log\tfrac{\varsigma_T}{\varsigma_T-\varsigma}$). Both vanish as $\varsigma\to\varsigma_T$: a pull of *any* positive strength ends in $x_T$. But only $\chi=1$ has the law of the bridge on the way.
+# (at $\chi=\tfrac12$ the limit, $(\varsigma_T-\varsigma)\log\tfrac{\varsigma_T}{\varsigma_T-\varsigma}$). Both vanish as $\varsigma\to\varsigma_T$. But only $\chi=1$ has the law of the bridge on the way.
 
 # %%
 def moments(path, t, strength):
@@ -231,7 +280,7 @@ for strength in (0.25, 3.0):
 #
 # $$\frac{a\,x_T+b\,x_0-x_t}{c^2}=\frac{\alpha_tx_0-x_t}{\sigma_t^2}+\nabla\log h(x_t,t).$$ {#eq-score-split}
 #
-# When only $x_T$ is known, the score is the mean of these over $x_0$ given $x_t$ and $x_T$ ([Scores](04_scores.ipynb)). Both sides are affine in $x_0$ and $h$ does not contain it, so the average just puts the estimate $\hat x_0$ in the place of $x_0$. For a diffusion ($a=0$) the same function gives $(b\,\hat x_0-x_t)/c^2$, which is Tweedie's formula.
+# When only $x_T$ is known, the score is the mean of these over $x_0$ given $x_t$ and $x_T$ ([Scores](04_scores.ipynb)): both sides are affine in $x_0$, so $\hat x_0$ takes its place. For a diffusion ($a=0$) the same function gives $(b\,\hat x_0-x_t)/c^2$, which is Tweedie's formula.
 
 # %%
 #| exports
@@ -243,12 +292,10 @@ def score_from_x0(path: Path, x_t: Tensor, t: Tensor, x0: Tensor, xT: Tensor | N
 
 
 # %% [markdown]
-# @eq-score-split for random $x_0$; and, for data from a mixture, the estimate's score against automatic differentiation of the density of $x_t$ given $x_T$.
+# @eq-score-split for random $x_0$; and, for a mixture, the estimate's score against automatic differentiation.
 
 # %%
 x0, x_t = randn(64, 1), randn(64, 1)
-data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None],
-               f64(0.05**2, 0.05**2)[:, None, None])
 for path in BRIDGES:
     for t in f64(0.02, 0.4, 0.9) * path.T:
         s, h = score_from_x0(path, x_t, t, x0, xT), doob(path, x_t, t, xT)
@@ -278,23 +325,13 @@ for path in BRIDGES:
 
 
 # %% [markdown]
-# ## Backwards
+# ## Backwards along a bridge
 #
-# Write a forward process as $dx=K\,dt+g\,dw$, with the drift $K(x,t)=f\,x$ for a diffusion and $f\,x+g^2\nabla\log h$ for a bridge, and let $p_t$ be its density. Its Fokker–Planck equation can be regrouped, because $\Delta p=\nabla\!\cdot(p\nabla\log p)$:
+# The regrouping of @eq-flow-density holds for any drift. On a bridge it is $K=f\,x+g^2\nabla\log h$, and $q_t$ is the density given $x_T$. Insert @eq-score-split: the pull *cancels*,
 #
-# $$\partial_tp=-\nabla\!\cdot(Kp)+\tfrac12g^2\Delta p=-\nabla\!\cdot\Big[\big(K-\tfrac12g^2\nabla\log p\big)p\Big].$$
+# $$K-g^2\nabla\log q_t=f\,x+g^2\nabla\log h-g^2\Big(\frac{\alpha_t\hat x_0-x}{\sigma_t^2}+\nabla\log h\Big)=f\,x-g^2\,\frac{\alpha_t\hat x_0-x}{\sigma_t^2}.$$ {#eq-reverse}
 #
-# The right side is a pure transport equation: the **probability-flow ODE** $\tfrac{dx}{dt}=K-\tfrac12g^2\nabla\log p$ has the same marginals without any noise [@song2021sde]. Regroup the other way, for a process that runs backwards in time and gains noise:
-#
-# $$\partial_{(-t)}\,p=\nabla\!\cdot(Kp)-g^2\Delta p+\tfrac12g^2\Delta p=-\nabla\!\cdot\Big[\big(g^2\nabla\log p-K\big)p\Big]+\tfrac12g^2\Delta p.$$
-#
-# This is a forward equation in the time $-t$. In terms of $dt<0$, it is **Anderson's reverse SDE** [-@anderson1982reverse], $dx=(K-g^2\nabla\log p)\,dt+g\,d\bar w$.
-#
-# For a bridge, insert @eq-score-split: the pull *cancels*,
-#
-# $$K-g^2s=f\,x+g^2\nabla\log h-g^2\Big(\frac{\alpha_t\hat x_0-x}{\sigma_t^2}+\nabla\log h\Big)=f\,x-g^2\,\frac{\alpha_t\hat x_0-x}{\sigma_t^2}.$$ {#eq-reverse}
-#
-# The reverse SDE of a bridge is that of the *unpinned* process with a bridge's denoiser. The end enters only through the start of the path and the estimate. In the ODE half of the pull remains.
+# The reverse SDE of a bridge is that of the *unpinned* process with a bridge's denoiser. The end enters only through the start of the path and the estimate. In the ODE half of the pull remains. [Samplers](08_samplers.ipynb) simulates both.
 
 # %%
 #| exports
@@ -311,7 +348,7 @@ def ode_drift(path: Path, x_t: Tensor, t: Tensor, x0: Tensor, xT: Tensor | None 
 
 
 # %% [markdown]
-# The reverse drift against $K-g^2s$ with all its terms. And at both ends, on the noiseless path $x_t=a\,x_T+b\,x_0$ with the right estimate: there $\alpha_tx_0-x_t=\alpha_tr_t(x_0-x_T/\alpha_T)$ and $r_t/\sigma_t^2=\mathrm{SNR}_T/\alpha_t^2$, so the reverse drift is $f\,x_t-g^2\,\tfrac{\mathrm{SNR}_T}{\alpha_t}(x_0-x_T/\alpha_T)$; the ODE must just follow the path, $\tfrac{dx}{dt}=\tfrac{da}{dt}x_T+\tfrac{db}{dt}x_0$.
+# The reverse drift against $K-g^2\nabla\log q_t$ with all its terms. And at both ends, on the noiseless path $x_t=a\,x_T+b\,x_0$ with the right estimate: there $\alpha_tx_0-x_t=\alpha_tr_t(x_0-x_T/\alpha_T)$ and $r_t/\sigma_t^2=\mathrm{SNR}_T/\alpha_t^2$, so the reverse drift is $f\,x_t-g^2\,\tfrac{\mathrm{SNR}_T}{\alpha_t}(x_0-x_T/\alpha_T)$; the ODE must just follow the path, $\tfrac{dx}{dt}=\tfrac{da}{dt}x_T+\tfrac{db}{dt}x_0$.
 
 # %%
 for path in BRIDGES:
@@ -368,7 +405,7 @@ for path, pin in [(p, xT) for p in BRIDGES] + diffusions:
 #
 # $$\operatorname{Cov}(y_s,y_t\,|\,x_0,x_T)=\frac{\varsigma_s(1-r_t)}{(1-r_s)(1-r_t)}I=\frac{1}{1/\varsigma_s-1/\varsigma_T}I=\frac1{\gamma_s}I\qquad(s\le t):$$ {#eq-brownian}
 #
-# $y$ is $x_0$ plus *Brownian motion in the time* $1/\gamma$. This is how a VE diffusion of noise level $\sigma_y$ moves; so reverse SDE and posterior steps are its own as well. We check the algebra numerically, and the simulated paths.
+# $y$ is $x_0$ plus *Brownian motion in the time* $1/\gamma$. This is how a VE diffusion of noise level $\sigma_y$ moves; so reverse SDE and posterior steps are its own as well.
 
 # %%
 for path in BRIDGES:
@@ -405,11 +442,38 @@ ax.set(xlabel=r"time $1/\gamma_t$", ylabel="$y_t$")
 ax.legend(loc="lower left");
 
 # %% [markdown]
-# Along a bridge the noise level $\sigma_y$ runs from $0$ all the way to $\infty$. So given $z$ (and the endpoint decoded from it), denoising along a bridge is exactly denoising along a diffusion whose SNR is shifted by a constant. What is special about a bridge must come from elsewhere: from where the training puts its weight, from the network that decodes $x_T$, from the sampler's start.
+# Along a bridge the noise level $\sigma_y$ runs from $0$ all the way to $\infty$. So given $z$ (and the endpoint decoded from it), denoising along a bridge is denoising along a diffusion whose SNR is shifted by a constant. What is special about a bridge comes from where the training puts its weight, from the network that decodes $x_T$, from the sampler's start.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** *Compute.* When is a bridge of the VE path noisiest, and how noisy is it then?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+t = torch.linspace(0, 80, 8001, dtype=torch.float64)
+noise = ve.coefs(t).c  # c^2 = t^2 (1 - t^2 / T^2): largest at t^2 = T^2 / 2
+test_close(t[noise.argmax()], 80 / 2**0.5, eps=0.01)
+test_close(noise.max(), 80 / 2, eps=1e-4)
+
+# %% [markdown]
+# **2.** *Extend.* Between the ODE and the reverse SDE lies a family: noise of rate $\eta g$, and drift $K-\tfrac{1+\eta^2}2g^2\nabla\log q_t$. Regroup the forward equation to see that all members have the same marginals; then try $\eta=\tfrac12$, and the drift of $\eta=\tfrac12$ without its noise.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+assert off(backwards(200, 0.5, seed=1)) < 1.63 / walks**0.5
+x = plain.mix(data.sample(walks, 2), randn(walks, 1), 1.0)
+times = torch.linspace(1, stop**0.5, 201, dtype=torch.float64) ** 2
+for t, dt in zip(times, times.diff(), strict=False):
+    s = score(noisy(data, *plain.coefs(t)[1:]), x)
+    x = x + dt * (plain.f(t) * x - 0.625 * plain.g2(t) * s)
+assert off(x) > 0.05  # too narrow: the drift has contracted for noise that never came
 
 # %% [markdown]
 # ## What can go wrong
 #
-# * **Starting an integrator of these drifts at exactly $T$.** The pull is infinite there. Starting a little earlier, at $s<T$, from $x_T$ itself is no way out: the true $x_s$ scatters by $c_s\approx g(T)\sqrt{T-s}$, which shrinks slowly. The sampler of [Samplers](08_samplers.ipynb) integrates no drift, draws the first noise itself, and starts at exactly $T$.
+# * **Starting an integrator of these drifts at exactly $T$.** The pull is infinite there. Starting a little earlier, at $s<T$, from $x_T$ itself is no way out: the true $x_s$ scatters by $c_s\approx g(T)\sqrt{T-s}$, which shrinks slowly. [Samplers](08_samplers.ipynb) draws the first noise itself, and starts at exactly $T$.
 # * **A last step with noise.** A simulated bridge ends $\sqrt{g^2(T)\Delta}$ away from $x_T$. That is the last step's noise, not a bug.
-# * **Guiding a bridge by scaling $h$.** Any positive strength ends in $x_T$, so looking at the end does not reveal the change. But the law on the way is @eq-strength, not the one that the denoiser was trained on.
+# * **Guiding a bridge by scaling $h$.** Any positive strength ends in $x_T$, but the law on the way is @eq-strength, not the one that the denoiser was trained on.

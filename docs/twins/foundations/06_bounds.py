@@ -4,7 +4,7 @@
 # > One integral bounds the likelihood of every model: the squared error of the estimate, integrated over signal-to-noise ratio.
 
 # %% [markdown]
-# A VAE, a diffusion model, SAMI and DBAE all give a lower bound on $\log p(x)$, and the four bounds are the same function. This page derives it from nothing but Gaussian arithmetic, names each term, and turns it into an estimator: few evaluations, a known standard error, nats on one axis for every model. What the bound misses is the subject of [Gaps](07_gaps.ipynb).
+# How good is a model, in a number that is comparable between a VAE, a diffusion model, SAMI and DBAE? The likelihood $\log p(x)$ would be one, but none of them can compute it. Each has a lower bound on it, and the four bounds are the same function. This page derives it, and turns it into an estimator with a known standard error. [Gaps](07_gaps.ipynb) says what it misses.
 
 # %%
 #| default_exp foundations.bounds
@@ -32,6 +32,7 @@ from scoreae.core.checks import bcast
 from scoreae.core.pages import Table, paper
 from scoreae.foundations.paths import VE, VPCosine, VPLinear
 from scoreae.foundations.scores import from_x0
+from scoreae.foundations.tools import condition, gaussian_kl
 from scoreae.foundations.worlds import Mixture, denoiser, gaussian, log_density
 
 # %%
@@ -45,15 +46,15 @@ cosine, bridge = VPCosine(-20.0), Pinned(VPLinear(0.1, 2.0))
 # %% [markdown]
 # ## One step costs ½ Δγ ‖error‖²
 #
-# Take the endpoint off and scale the signal to one, as in [Bridges](05_bridges.ipynb): $y_\gamma=(x_t-a\,x_T)/b=x_0+\gamma^{-1/2}\varepsilon$. A diffusion and a bridge now differ only in the range of $\gamma$. Let $\gamma_s>\gamma_t$ be two levels, $y_t$ being $y_s$ with more noise: $y_t=y_s+\sqrt{1/\gamma_t-1/\gamma_s}\;\varepsilon'$. To go back from $y_t$ to $y_s$ with $x_0$ known is to combine two Gaussian observations of $y_s$: one is $x_0$, of variance $1/\gamma_s$, the other $y_t$, of variance $1/\gamma_t-1/\gamma_s$. Their precisions $\gamma_s$ and $\gamma_s\gamma_t/(\gamma_s-\gamma_t)$ add up to $\gamma_s^2/(\gamma_s-\gamma_t)$, and the mean weighs them accordingly:
+# As in [Bridges](05_bridges.ipynb), take the endpoint off and scale the signal to one: $y_\gamma=(x_t-a\,x_T)/b=x_0+\gamma^{-1/2}\varepsilon$. A diffusion and a bridge now differ only in the range of $\gamma$. Let $\gamma_s>\gamma_t$ be two levels, $y_t$ being $y_s$ with more noise: $y_t=y_s+\sqrt{1/\gamma_t-1/\gamma_s}\;\varepsilon'$. To go back from $y_t$ to $y_s$ with $x_0$ known is to combine two Gaussian observations of $y_s$: $x_0$, of variance $1/\gamma_s$, and $y_t$, of variance $1/\gamma_t-1/\gamma_s$. Their precisions $\gamma_s$ and $\gamma_s\gamma_t/(\gamma_s-\gamma_t)$ add up to $\gamma_s^2/(\gamma_s-\gamma_t)$, and the mean weighs them accordingly:
 #
 # $$q(y_s|y_t,x_0)=\mathcal N\Big(\big(1-\tfrac{\gamma_t}{\gamma_s}\big)\,x_0+\tfrac{\gamma_t}{\gamma_s}\,y_t,\ \ \tfrac{\gamma_s-\gamma_t}{\gamma_s^2}I\Big).$$ {#eq-back}
 #
-# A model that takes this step does not know $x_0$ and puts its estimate $\hat x_0(y_t)$ in its place. The two Gaussians have the same variance, so their divergence is the squared distance of their means over twice that variance:
+# A model puts its estimate $\hat x_0(y_t)$ in the place of $x_0$. Between Gaussians of equal variance the divergence is the squared distance of the means over twice that variance ([Tools](01_tools.ipynb)):
 #
 # $$\mathrm{KL}=\frac{(1-\gamma_t/\gamma_s)^2\,\|x_0-\hat x_0\|^2}{2(\gamma_s-\gamma_t)/\gamma_s^2}=\tfrac12(\gamma_s-\gamma_t)\,\|x_0-\hat x_0\|^2.$$ {#eq-step}
 #
-# **A step costs half the SNR it gains, times the squared error of the estimate.** The check takes another road: write down the joint covariance of $(y_s,y_t)$ given $x_0$, condition it, and ask torch for the divergence.
+# **A step costs half the SNR it gains, times the squared error of the estimate.** The check conditions the joint covariance of $(y_s,y_t)$, and takes torch's divergence.
 
 # %%
 x0, x0_hat, y_t = noise(9), noise(9), noise(9)
@@ -67,19 +68,48 @@ for gamma_s, gamma_t in [(2.0, 1.0), (50.0, 0.3), (1.01, 1.0)]:
 # %% [markdown]
 # ## The bound
 #
-# A chain of images $y_{\gamma_n},\dots,y_{\gamma_1},y_{\gamma_0}$ from noisy ($\gamma_n=\gamma_{\min}$) to clean ($\gamma_0=\gamma_{\max}$) is a deep latent-variable model $p$ of $x_0$. Its evidence bound [@sohldickstein2015; @ho2020ddpm; @kingma2021vdm] has a term for the last step to $x_0$, one for each of the $n$ steps, and one for the start:
+# A chain of images $y_{\gamma_n},\dots,y_{\gamma_0}$ from noisy ($\gamma_n=\gamma_{\min}$) to clean ($\gamma_0=\gamma_{\max}$) is a model $p$ of $x_0$ with hidden variables: a start, the $n$ steps above, and a last one, $p(x_0|y_{\gamma_0})$. Nature $q$ makes the chain the other way, adding noise. Write $y_i$ for $y_{\gamma_i}$. Jensen's inequality says $\log p(x_0)\ge\mathbb E_q\log\frac{p(x_0,y)}{q(y|x_0)}$. Turn nature's steps round by Bayes' rule at fixed $x_0$,
 #
-# $$\begin{aligned}\log p(x_0)\ge{}&\underbrace{\mathbb E\log p(x_0|y_{\gamma_0})}_{R_0}-\sum_{i=1}^n\tfrac12(\gamma_{i-1}-\gamma_i)\,\mathbb E\|x_0-\hat x_0(y_{\gamma_i})\|^2\\&-\underbrace{\mathrm{KL}(q(y_{\gamma_n}|x_0)\,\|\,\text{start})}_{S(x_0)}.\end{aligned}$$ {#eq-discrete}
+# $$q(y_{0:n}|x_0)=q(y_0|x_0)\prod_{i=1}^nq(y_{i-1}|y_i,x_0)\frac{q(y_i|x_0)}{q(y_{i-1}|x_0)}=q(y_n|x_0)\prod_{i=1}^nq(y_{i-1}|y_i,x_0):$$
 #
-# Let the steps become infinitely fine:
+# the fractions telescope, and nature runs in the model's direction ([Tools](01_tools.ipynb), where every line is spelt out). Factor now meets factor [@sohldickstein2015; @ho2020ddpm; @kingma2021vdm]:
+#
+# $$\begin{aligned}\log p(x_0)\ge{}&\underbrace{\mathbb E\log p(x_0|y_0)}_{R_0}-\sum_{i=1}^n\tfrac12(\gamma_{i-1}-\gamma_i)\,\mathbb E\|x_0-\hat x_0(y_i)\|^2\\&-\underbrace{\mathrm{KL}(q(y_n|x_0)\,\|\,\text{start})}_{S(x_0)}.\end{aligned}$$ {#eq-discrete}
+#
+# First check, without limit or average: $n=3$ and an estimate that is, wrongly, a multiple of $y_i$. Model and nature are then jointly Gaussian, $\log p(x_0)$ is known, and what @eq-discrete loses must be $\mathrm{KL}(q(y|x_0)\,\|\,p(y|x_0))$.
+
+# %%
+levels, guess = f64(20.0, 4.0, 1.0, 0.2), f64(0.9, 0.7, 0.3)  # x0_hat / y_i
+cov = f64(4.0)[None]  # of y_3 as the model starts it; below of (y_0, ..., y_3)
+for i in (3, 2, 1):
+    kept, fresh = levels[i] / levels[i - 1], 1 / levels[i - 1]
+    slope = kept + (1 - kept) * guess[i - 1]
+    row = slope * cov[:1]
+    corner = slope**2 * cov[:1, :1] + fresh * (1 - kept)
+    cov = torch.cat([torch.cat([corner, row], 1), torch.cat([row.T, cov], 1)])
+gain, left = condition(cov, f64(1, 0, 0, 0)[None], 1 / levels[:1, None])
+
+x0, spread = f64(-1.5, 0.0, 0.4, 2.0), 1 / levels  # of y_i given x_0, in nature
+log_p = Normal(0, (cov[0, 0] + spread[0]).sqrt()).log_prob(x0)
+error = (1 - guess) ** 2 * x0[:, None] ** 2 + guess**2 * spread[1:]
+costs = {"last step": (2 * math.pi * math.e * spread[0]).log().expand(4) / 2,
+         "steps": ((levels[:-1] - levels[1:]) * error).sum(1) / 2,
+         "start": kl_divergence(Normal(x0, spread[3].sqrt()), Normal(0, f64(2.0)[0]))}
+nature = torch.minimum(spread[:, None], spread)
+lost = [gaussian_kl(x.expand(4), nature, gain[:, 0] * x, left) for x in x0]
+bound = -sum(costs.values())
+test_close(log_p - bound, torch.stack(lost), eps=1e-9)
+Table([{"$x_0$": x.item(), r"$\log p(x_0)$": p.item(), "bound": b.item(),
+        "lost": k.item()} for x, p, b, k in zip(x0, log_p, bound, lost, strict=True)])
+
+# %% [markdown]
+# Let the steps become infinitely fine. With $x_\gamma$ for $x_t$ at the time when the level is $\gamma$,
 #
 # $$\boxed{\ \log p(x_0)\ \ge\ R_0-\tfrac12\int_{\gamma_{\min}}^{\gamma_{\max}}\mathbb E_\varepsilon\|x_0-\hat x_0(x_\gamma,\gamma)\|^2\,d\gamma-S(x_0)\ }$$ {#eq-bound}
 #
-# Here $x_\gamma$ is $x_t$ at the time when the level is $\gamma$.
+# Are fine steps better? *On average over images, with an exact estimate*, the error is the mean posterior variance, and seeing $x_0$ with less noise cannot raise that (total variance, [Tools](01_tools.ipynb)): it falls as $\gamma$ grows. The sum takes it at the noisy end of each step: an upper Riemann sum, which every refinement lowers. For a single image, or a wrong estimate, this need not hold; the limit is a bound all the same.
 #
-# Are fine steps better? *On average over images, with an exact estimate*, the error falls as $\gamma$ grows. The sum takes it at the noisy end of each step, so it is an upper Riemann sum, and every refinement lowers it. For a single image, or a wrong estimate, the error may rise, and then this need not hold; the limit is a bound all the same.
-#
-# The check: Gaussian data with independent coordinates of variance $\ell_i$ have $\mathbb E\|x_0-\mathbb E[x_0|y]\|^2=\sum_i\ell_i/(1+\ell_i\gamma)$ ([Worlds in closed form](03_worlds.ipynb)). The integral of that is elementary, $\tfrac12\sum_i\log\frac{1+\ell_i\gamma_{\max}}{1+\ell_i\gamma_{\min}}$, and @eq-discrete must fall towards it.
+# Second check: Gaussian data with independent coordinates of variance $\ell_i$ have $\mathbb E\|x_0-\mathbb E[x_0|y]\|^2=\sum_i\ell_i/(1+\ell_i\gamma)$ ([Worlds in closed form](03_worlds.ipynb)), whose integral is $\tfrac12\sum_i\log\frac{1+\ell_i\gamma_{\max}}{1+\ell_i\gamma_{\min}}$. @eq-discrete must fall towards it.
 
 # %%
 variances = f64(3.0, 1.0, 0.3, 0.1)
@@ -102,10 +132,10 @@ Table(costs | {"∞, the integral": integral.item()}, "steps", "cost [nats]", di
 # %% [markdown]
 # ## The start
 #
-# Two kinds of start are in use.
+# Two kinds are in use, with divergences of Gaussians ([Tools](01_tools.ipynb)); in $x$ or in $y$, since rescaling both laws changes none.
 #
 # * `"prior"`, a diffusion: a fixed law. For VP it is $\mathcal N(0,I)$ and $S=\tfrac12[b^2\|x_0\|^2+d(c^2-1-\log c^2)]$ at $\gamma_{\min}$. For VE it is $\mathcal N(0,c^2I)$ and $S=\tfrac12\gamma_{\min}\|x_0\|^2$.
-# * `"model"`, a bridge or a VAE: the model starts around its own estimate $m$ at the far end, which may use $z$ and $x_T$ but not the noise: $\mathcal N(a\,x_T+b\,m,\,c^2I)$. Then $S=\tfrac12\gamma_{\min}\|x_0-m\|^2$, for any $\gamma_{\min}$, and it vanishes as $\gamma_{\min}\to0$.
+# * `"model"`, a bridge or a VAE: the model starts around its own estimate $m$ at the far end (from $z$ and $x_T$, not the noise): $\mathcal N(a\,x_T+b\,m,\,c^2I)$. Then $S=\tfrac12\gamma_{\min}\|x_0-m\|^2$, which vanishes as $\gamma_{\min}\to0$.
 
 # %%
 #| exports
@@ -136,14 +166,10 @@ for path, start in [(p, "prior") for p in priors] + [(p, "model") for p in model
         exact = kl_divergence(Normal(a * xT + b * x0, c), begins).sum(1)
         test_close(start_kl(path, sq, 3, gamma_min, start), exact, eps=1e-9)
 
-# %%
-with expect_fail(ValueError, contains="start: expected 'model' on a bridge"):
-    start_kl(bridge, exact, 3, 0.1, "prior")
-
 # %% [markdown]
 # ## The last step
 #
-# With $p(x_0|y)=\mathcal N(x_0;\,y,\,1/\gamma_{\max})$ the last step is $R_0=-\tfrac d2(\log2\pi e-\log\gamma_{\max})$. It needs no network. Images, however, are made of $L$ grey levels $v_k$, and their bound should be a probability: $P(v_k|y)\propto\mathcal N(y;v_k,1/\gamma_{\max})$, a sum over levels for each pixel. Only levels near $y$ count, and ten standard deviations around the level nearest to $y$ are enough for double precision. The default $\gamma_{\max}=(5(L-1))^2$ puts neighbouring levels ten standard deviations apart: $R_0\approx0$, since $y$ leaves no doubt about the level.
+# With $p(x_0|y)=\mathcal N(x_0;\,y,\,1/\gamma_{\max})$ the last step is $R_0=-\tfrac d2(\log2\pi e-\log\gamma_{\max})$. It needs no network. Images, however, are made of $L$ grey levels $v_k$, and their bound should be a probability: $P(v_k|y)\propto\mathcal N(y;v_k,1/\gamma_{\max})$, a sum over levels for each pixel. Ten standard deviations around the level nearest to $y$ are enough for double precision. The default $\gamma_{\max}=(5(L-1))^2$ puts neighbouring levels ten standard deviations apart: $R_0\approx0$, since $y$ leaves no doubt about the level. The check sums over *all* levels: near one, between two, and far outside $[-1,1]$.
 
 # %%
 #| exports
@@ -179,9 +205,6 @@ def last_step(x0: Tensor, gamma_max: float, levels: int | None = None, eps: Tens
     return (total + gamma_max / 2 * shift**2).flatten(1).sum(1)
 
 
-# %% [markdown]
-# The check sums over *all* levels: near a level, between levels, and, as for a decoder that is far off, many standard deviations away and outside $[-1,1]$.
-
 # %%
 x = torch.randint(0, 17, (200, 1, 4, 4), generator=g).double() / 8 - 1
 grey = torch.linspace(-1, 1, 17, dtype=torch.float64)
@@ -198,6 +221,8 @@ default = {L: math.log(default_gamma_max(L)) for L in (17, 256)}
 Table(default, "grey levels $L$", r"default $\log\gamma_{\max}$", digits=4)
 
 # %%
+with expect_fail(ValueError, contains="start: expected 'model' on a bridge"):
+    start_kl(bridge, exact, 3, 0.1, "prior")
 with expect_fail(ValueError, contains="17 equally spaced levels"):
     last_step(x + 0.03, 1e3, 17, e)
 
@@ -209,7 +234,7 @@ with expect_fail(ValueError, contains="17 equally spaced levels"):
 #
 # $$\begin{aligned}&\tfrac12\int\mathbb E\|\varepsilon-\hat\varepsilon\|^2\,du\approx\dfrac{u_{\max}-u_{\min}}{2n}\sum_{i=0}^{n-1}\|\varepsilon_i-\hat\varepsilon_i\|^2,\\&u_i=u_{\min}+(i+\xi_i)\dfrac{u_{\max}-u_{\min}}n,\end{aligned}$$ {#eq-strata}
 #
-# with $\xi_i$ uniform on $[0,1]$. Each term is unbiased for the integral over its stratum, so the sum is unbiased for any $n$. Path arithmetic is done in float64 on the CPU, wherever the images are.
+# with $\xi_i$ uniform on $[0,1]$. Each term is unbiased for the integral over its stratum, so the sum is unbiased for any $n$.
 
 # %%
 #| exports
@@ -237,7 +262,7 @@ assert abs(cost.mean() - integral) < 4 * stderr
 f"estimated {cost.mean():.3f} ± {stderr:.3f}, exact {integral:.3f} nats"
 
 # %% [markdown]
-# **Why uniform in $u$, why strata.** Many implementations draw $t$ uniformly, one independent level per image, and multiply by $-d\lambda/dt$. That weight is huge near $t=0$, and a few large terms decide the sum. In $u$ there is no weight, and at high SNR the integrand of an exact estimate settles near $d/2$ if the data have a density. We measure the standard error of the mean over 25 images from a two-component mixture, with 16 evaluations per image, as the spread of 1000 independent repeats. Most of the gain is from the choice of $u$; strata add to it at no cost.
+# **Why uniform in $u$, why strata.** Many implementations draw $t$ uniformly and multiply by $-d\lambda/dt$, which is huge near $t=0$: a few large terms decide the sum. In $u$ there is no weight, and the integrand of an exact estimate settles near $d/2$: where the noise is finer than any detail of the data's density, $x_0$ given $y$ is nearly $\mathcal N(y,I/\gamma)$, and half its variance times $\gamma$ is $d/2$. The standard error of the mean over 25 images of a mixture, 16 evaluations each, is measured as the spread of 1000 repeats. Most of the gain is from $u$.
 
 # %%
 data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None],
@@ -275,7 +300,7 @@ Table({s: {f"${v}$ uniform": error(s, v) for v in "ut"} for s in kinds},
 #
 # `bound_terms` is @eq-bound, for every model. For the start `"model"` it asks the denoiser at $t=T$, where $x_t$ is $x_T$ (or 0, if there is none) and tells nothing about $x_0$.
 #
-# **With a code** $z$, everything is conditioned on $z$, and the VAE's bound [@kingma2014vae; @rezende2014] is put around it:
+# **With a code** $z$, Jensen's inequality is used once more, with $z$ as the hidden variable: $\log p(x_0)\ge\mathbb E_{q(z|x_0)}\log\frac{p(z)\,p(x_0|z)}{q(z|x_0)}$, the bound of the VAE [@kingma2014vae; @rezende2014]. Into it goes @eq-bound, conditioned on $z$:
 #
 # $$\log p(x_0)\ge\mathbb E_{q(z|x_0)}\big[\text{the bound on }\log p(x_0|z)\big]-\mathrm{KL}\big(q(z|x_0)\,\|\,p(z)\big).$$ {#eq-unified}
 #
@@ -312,7 +337,7 @@ def bound_terms(D: Callable, path: Path, x0: Tensor, gamma_min: float, gamma_max
 
 
 # %% [markdown]
-# A `Bound` keeps the terms per image and answers in means. It is made from independent repeats on the same images, and knows two standard errors. `stderr_data` is the *total* one, from the spread of the images' averages; Monte Carlo noise is part of that spread. `stderr_mc`, from the differences between repeats, is the part that more noise levels would remove.
+# A `Bound` keeps the terms per image and answers in means, from independent repeats on the same images. `stderr_data` is the *total* standard error, from the spread of the images' averages; Monte Carlo noise is part of that spread. `stderr_mc`, from the differences between repeats, is the part that more noise levels would remove. Both are checked on 1000 made-up bounds.
 
 # %%
 #| exports
@@ -365,9 +390,6 @@ class Bound:
                 f"{self.stderr_mc:.2g} ({terms}; log gamma_max {math.log(self.gamma_max):.1f})")  # fmt: skip
 
 
-# %% [markdown]
-# Both are checked on 1000 made-up bounds, of 50 images with spread 1 and three repeats with Monte Carlo noise 2: claimed errors against the scatter of what they are about.
-
 # %%
 images, errors = noise(1000, 1, 50), 2 * noise(1000, 3, 50)
 made = [Bound([{"cost": r} for r in x], dims=7, gamma_max=1.0, levels=2)
@@ -380,7 +402,7 @@ test_close(made[0].bits_per_dim, (images + errors)[0].mean().item() / 7 / math.l
            eps=1e-9)
 
 # %% [markdown]
-# **Never above.** No model beats the density $q$ of the data on average: $\mathbb E\log q(x_0)-\mathbb E\log p(x_0)$ is a divergence. On the mixture $\log q$ is known. With the exact denoiser the bound reaches it; with a worse one (rounded to multiples of 0.05, as if it could not see finer detail) it is lower.
+# **Never above.** No model beats the density $q$ of the data on average: $\mathbb E\log q(x_0)-\mathbb E\log p(x_0)$ is a divergence. On the mixture $\log q$ is known. With the exact denoiser the bound reaches it, up to the Monte Carlo error beside it: only beyond that would "above" mean anything. With a worse denoiser (rounded to multiples of 0.05) it is lower.
 
 # %%
 x0 = data.sample(4000, seed=1)
@@ -404,14 +426,9 @@ exact, coarse = bound(D), bound(rounded)
 assert abs(exact.total - truth.mean()) < 4 * exact.stderr_mc
 assert coarse.total < exact.total - 1
 test_eq(exact.bits_per_dim, None)
-Table({r"$\log q$ itself": {"mean": f"{truth.mean():.3f}"}, "bound, exact": row(exact),
+seen = {"mean": f"{truth.mean():.2f} ± {truth.std() / len(truth) ** 0.5:.2f}"}
+Table({r"$\log q$, same images": seen, "bound, exact": row(exact),
        "bound, rounded": row(coarse)}, "nats per image")
-
-# %%
-with expect_fail(ValueError, contains="gamma_min: expected at least 4.54e-05"):
-    bound(D, VPCosine(-10.0))
-with expect_fail(ValueError, contains="repeats: expected two or more repeats"):
-    Bound(exact.repeats[:1], 1, 1.0)
 
 # %%
 #| label: fig-denoising-cost
@@ -451,7 +468,7 @@ for gamma_min, n, eps in [(50.0, 1, 1e-9), (1.0, 1000, 1e-2)]:
 # * **simple** [@ho2020ddpm]: uniform $t$, $w=2$, plain $\|\varepsilon-\hat\varepsilon\|^2$.
 # * **edm**: uniform $t$, and Karras's unit weight on the error of the preconditioned network [@karras2022edm]. By $\hat x_0-x_0=\texttt{out}\,(F-F^*)$ ([Scores](04_scores.ipynb)), $\|F-F^*\|^2=\|\varepsilon-\hat\varepsilon\|^2/(\gamma\,\texttt{out}^2)$, hence $w=2/(\gamma\,\texttt{out}^2)$.
 #
-# `noise_levels` draws levels and weights, stratified over the batch, in random order, so that no image is tied to a level.
+# `noise_levels` draws levels and weights, stratified over the batch, in random order, so that no image is tied to a level. Checked: *elbo* is the integral, *edm* the squared distance of network outputs, and strata give a steadier loss.
 
 # %%
 #| exports
@@ -480,9 +497,6 @@ def noise_levels(path: Path, n: int, weighting: str, g: torch.Generator, gamma_m
     if weighting == "simple": return t, torch.full_like(t, 2.0)
     return t, 2 / (path.gamma(t) * scalings("edm", path.coefs(t), stats).out ** 2)
 
-
-# %% [markdown]
-# The checks. The elbo loss is the integral; *edm*'s is the squared distance of network outputs, as `from_x0` gives them; levels come one per stratum, unsorted; and a batch of stratified levels gives a steadier loss than one of independent levels.
 
 # %%
 data, stats = gaussian(torch.zeros(4), torch.diag(variances)), Stats(0.3, 0.4, 0.1)
@@ -517,15 +531,19 @@ test_close(means, f64(1 / 2, 1 / 2, 2 / 3), eps=0.02)  # density 2t on [0, 1]: 2
 f"spread of a batch's loss: {steady.std():.2f} in strata, {loose.std():.2f} without"
 
 # %%
+with expect_fail(ValueError, contains="gamma_min: expected at least 4.54e-05"):
+    bound(D, VPCosine(-10.0))
+with expect_fail(ValueError, contains="repeats: expected two or more repeats"):
+    Bound(exact.repeats[:1], 1, 1.0)
 with expect_fail(ValueError, contains="noise: expected one of 'stratified', 'uniform'"):
     noise_levels(cosine, 8, "elbo", g, 1e-4, 1e4, stats, "high")
 
 # %% [markdown]
-# What does each weighting reward? Its weight on the bound's integrand is $p(u)\,w(u)$, where uniform $t$ has $p(u)\propto|dt/du|=\gamma/|d\gamma/dt|$; on the cosine path that is $\operatorname{sech}(u/2)/2\pi$, most often in the middle. Multiply by the integrand of an uninformed estimate for pixels of variance $v$, which is $\tfrac12\gamma v/(1+\gamma v)$ each ([Worlds in closed form](03_worlds.ipynb)), and normalise: the *share of the expected loss* at each level, drawn for $v=0.25$. The bound spends nearly all of it on fine detail; *simple* prefers the middle, and *edm* coarser structure still. This decides what a code is rewarded for.
+# What does each weighting reward? Its weight on the bound's integrand is $\pi(u)\,w(u)$, where uniform $t$ has the density $\pi(u)\propto|dt/du|=\gamma/|d\gamma/dt|$; on the cosine path that is $\operatorname{sech}(u/2)/2\pi$, most often in the middle. Multiply by the integrand of an uninformed estimate for pixels of variance $v$, which is $\tfrac12\gamma v/(1+\gamma v)$ each ([Worlds in closed form](03_worlds.ipynb)), and normalise: the *share of the expected loss* at each level, drawn for $v=0.25$. The bound spends nearly all of it on fine detail; *simple* prefers the middle, *edm* coarser structure. This decides what a code is rewarded for.
 
 # %%
 #| label: fig-loss-shares
-#| fig-cap: 'Share of the expected loss at each level, for an estimate that knows only the pixels'' variance $v=0.25$. Each legend entry is a weighting of the list above, and the path whose $t$ it draws uniformly; *elbo*, uniform in $u$ over the range shown, is the same on any path. The further left its hill, the coarser the structure that a loss rewards.'
+#| fig-cap: 'Share of the expected loss at each level, for an estimate that knows only the pixels'' variance $v=0.25$. Each legend entry is a weighting of the list above, and the path whose $t$ it draws uniformly; *elbo*, uniform in $u$ over the range shown, is the same on any path. At $\gamma\le1$ lie 3 % of the loss *elbo*, 9 % of *simple*, 33 % and 50 % of *edm* on the bridge and on VP cosine: the further left, the coarser the structure that a loss rewards.'
 #| fig-alt: 'Line chart of the share of the loss per unit of u against u = log gamma from -9 to 9. Three hills: edm on the VP cosine path peaks at u = 0, edm on the bridge near 0.6, simple on the VP cosine path near 1.9. The elbo curve rises through them and stays at 0.13 from about u = 6 on.'
 u, v = torch.linspace(-9, 9, 721, dtype=torch.float64), 0.25
 fig, ax = plt.subplots()
@@ -548,11 +566,35 @@ for path, weighting, style in [(cosine, "simple", "-"), (cosine, "edm", "--"),
     ax.plot(u, share, style, label=name)
 ax.set(xlabel=r"$u=\log\gamma$", ylabel="share of loss per unit of $u$",
        title="What each loss rewards")
-ax.legend();
+ax.legend()
+assert coarse["elbo"] < coarse["simple, VP cosine"] < coarse["edm, VP cosine"];
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** *Compute.* At high SNR, how many nats of denoising cost does a doubling of $\gamma$ add, per pixel, whatever the data? Compare with the integral of the four Gaussian coordinates.
 
 # %%
-assert coarse["elbo"] < coarse["simple, VP cosine"] < coarse["edm, VP cosine"]
-Table(coarse, "weighting", r"share of the loss at $\gamma\le1$")
+#| code-fold: true
+#| code-summary: "Solution"
+growth = lambda gamma: torch.log((1 + 2 * gamma * variances) / (1 + gamma * variances))
+doubled = growth(1e6).sum() / 2
+test_close(doubled, 4 * math.log(2) / 2, eps=1e-4)  # d/2 log 2, and R_0 gives it back
+gained = last_step(torch.zeros(1, 4), 1e6) - last_step(torch.zeros(1, 4), 2e6)
+test_close(gained.item(), 4 * math.log(2) / 2, eps=1e-5)
+
+# %% [markdown]
+# **2.** *Extend.* A sampler may take two steps only. Where should the level between $\gamma_{\max}=100$ and $\gamma_{\min}=0.01$ lie, for data of variance 1 and the exact estimate, so that @eq-discrete is tightest? Derive it, then search.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+top, bottom = 100.0, 0.01
+between = torch.logspace(-2, 2, 4001, dtype=torch.float64)
+cost = (top - between) / (1 + between) + (between - bottom) / (1 + bottom)
+# derivative zero: 1 + gamma is the geometric mean of its neighbours
+best = math.sqrt((1 + top) * (1 + bottom)) - 1
+test_close(between[cost.argmin()] / best, 1.0, eps=2e-3)
 
 # %% [markdown]
 # ## What can go wrong
@@ -560,4 +602,4 @@ Table(coarse, "weighting", r"share of the loss at $\gamma\le1$")
 # * **Counting the start twice.** For a diffusion, integrating from $\gamma=0$ *and* adding the prior term counts the same information twice; dropping $S$ altogether can give a number above $\log p$.
 # * **Comparing $\log p(x|z)$ with $\log p(x)$.** The first is not a bound on the second. `Bound.covers` says which one you have.
 # * **Drawing the code from the noisy image.** Then noise and code are dependent, and the bound is void.
-# * **Calling a re-weighted loss a bound.** *simple* at its best is a fine training loss; its value is not a number of nats.
+# * **Calling a re-weighted loss a bound.** *simple* is a fine training loss, but not a number of nats.

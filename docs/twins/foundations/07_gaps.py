@@ -4,7 +4,7 @@
 # > What the bound of every model misses, exactly: four terms, each with a name, and none of them is the information in the code.
 
 # %% [markdown]
-# [Bounds](06_bounds.ipynb) puts one integral below the log-likelihood of every model. When is that bound tight, and what is missing when it is not? This page proves that the gap, averaged over the data, is a sum of four terms that cannot be negative, and checks it to six digits in the Gaussian world of [Worlds in closed form](03_worlds.ipynb): right and wrong estimates, VP, VE and a bridge, short and long ranges. The tool of the proof, which turns information into an area, also says where on the noise scale a code is informative.
+# When is the bound of a model tight, and what is missing when it is not? Who compares models by their bounds must know, or a difference of two gaps is taken for a difference of two models. This page proves that the gap of [Bounds](06_bounds.ipynb), averaged over the data, is a sum of four terms that cannot be negative, and checks it to six digits in a [world in closed form](03_worlds.ipynb). The tool of the proof, which turns information into an area, also says where on the noise scale a code is informative. Divergence, entropy $H$, information $I$ and its chain rule are those of [Tools](01_tools.ipynb).
 
 # %%
 #| default_exp foundations.gaps
@@ -32,6 +32,7 @@ from torch.distributions import Normal
 from scoreae.core.pages import Table, paper
 from scoreae.foundations.bounds import bound_terms
 from scoreae.foundations.paths import VE, Pinned, VPCosine, VPLinear
+from scoreae.foundations.tools import gaussian_entropy, gaussian_kl
 from scoreae.foundations.worlds import (
     Mixture,
     denoiser,
@@ -70,23 +71,23 @@ test_close(quadrature(torch.exp, -3.0, 5.0), math.exp(5) - math.exp(-3), eps=1e-
 # %% [markdown]
 # ## Information grows at half the error
 #
-# Let $y_\gamma=x_0+\gamma^{-1/2}\varepsilon$, and let $I(x_0;y_\gamma)$ be the information that it carries about $x_0$. Then [@guo2005immse]
+# Let $y_\gamma=x_0+\gamma^{-1/2}\varepsilon$. The information that it carries about $x_0$ grows as [@guo2005immse]
 #
 # $$\frac{d}{d\gamma}I(x_0;y_\gamma)=\tfrac12\,\mathbb E\big\|x_0-\mathbb E[x_0|y_\gamma]\big\|^2.$$ {#eq-immse}
 #
 # *Proof, in three steps.*
 #
-# **1. A little more SNR is a second, weak observation.** Let $w=x_0+\Delta^{-1/2}\varepsilon'$ with new noise. As a function of $x_0$, the joint likelihood of $y_\gamma$ and $w$ depends on them only through $(\gamma y_\gamma+\Delta w)/(\gamma+\Delta)$, which is $x_0$ plus noise of variance $1/(\gamma+\Delta)$, that is, $y_{\gamma+\Delta}$. By the chain rule, $I(x_0;y_{\gamma+\Delta})=I(x_0;y_\gamma)+I(x_0;w|y_\gamma)$.
+# **1. A little more SNR is a second, weak observation.** Let $y'=x_0+\Delta^{-1/2}\varepsilon'$ with new noise. As a function of $x_0$, the joint likelihood of $y_\gamma$ and $y'$ depends on them only through $(\gamma y_\gamma+\Delta y')/(\gamma+\Delta)$, which is $x_0$ plus noise of variance $1/(\gamma+\Delta)$, that is, $y_{\gamma+\Delta}$. By the chain rule, $I(x_0;y_{\gamma+\Delta})=I(x_0;y_\gamma)+I(x_0;y'|y_\gamma)$.
 #
 # **2. What it tells.** Fix $y_\gamma$, let $m$ be the mean of $x_0$ given it, and $X=x_0-m$. For *any* density $r$,
 #
-# $$\mathbb E\,\mathrm{KL}(q(w|x_0)\,\|\,r)=I(x_0;w)+\mathrm{KL}(q(w)\,\|\,r),$$ {#eq-compensation}
+# $$\mathbb E\,\mathrm{KL}(q(y'|x_0)\,\|\,r)=I(x_0;y')+\mathrm{KL}(q(y')\,\|\,r),$$ {#eq-compensation}
 #
-# since $\log\frac{q(w|x_0)}{r}=\log\frac{q(w|x_0)}{q(w)}+\log\frac{q(w)}{r}$. Choose $r=\mathcal N(m,I/\Delta)$: the left side compares Gaussians of equal variance and is $\tfrac12\Delta\,\mathbb E\|X\|^2$.
+# since $\log\frac{q(y'|x_0)}{r}=\log\frac{q(y'|x_0)}{q(y')}+\log\frac{q(y')}{r}$. Choose $r=\mathcal N(m,I/\Delta)$: the left side compares Gaussians of equal variance and is $\tfrac12\Delta\,\mathbb E\|X\|^2$.
 #
-# **3. The rest is of second order.** In $v=\sqrt\Delta\,(w-m)=\varepsilon'+\sqrt\Delta X$ the last term is $\mathrm{KL}(q(v)\|\mathcal N(0,I))$. By Jensen's inequality it is at most $\log\mathbb E_{q(v)}\frac{q(v)}{\mathcal N(v;0,I)}$. Here $q(v)$ is a mixture of $\mathcal N(\sqrt\Delta X,I)$, and $\int\mathcal N(v;a,I)\,\mathcal N(v;a',I)/\mathcal N(v;0,I)\,dv=e^{a\cdot a'}$, so with an independent copy $X'$ that is $\log\mathbb E\,e^{\Delta X\cdot X'}$. Images are bounded, so expand: $\mathbb E[X\cdot X']=0$, and the rest is $O(\Delta^2)$. (For Gaussian $X$ the expectation is finite and expands alike.) Hence $I(x_0;w|y_\gamma)=\tfrac12\Delta\,\mathbb E\|X\|^2+O(\Delta^2)$; average over $y_\gamma$, divide by $\Delta$, let $\Delta\to0$. ∎
+# **3. The rest is of second order.** In $v=\sqrt\Delta\,(y'-m)=\varepsilon'+\sqrt\Delta X$ the last term is $\mathrm{KL}(q(v)\|\mathcal N(0,I))$. By Jensen's inequality it is at most $\log\mathbb E_{q(v)}\frac{q(v)}{\mathcal N(v;0,I)}$. Here $q(v)$ is a mixture of $\mathcal N(\sqrt\Delta X,I)$, and $\int\mathcal N(v;a,I)\,\mathcal N(v;a',I)/\mathcal N(v;0,I)\,dv=e^{a\cdot a'}$, so with an independent copy $X'$ that is $\log\mathbb E\,e^{\Delta X\cdot X'}$. Images are bounded, so expand: $\mathbb E[X\cdot X']=0$, and the rest is $O(\Delta^2)$. (For Gaussian $X$ the expectation is finite and expands alike.) Hence $I(x_0;y'|y_\gamma)=\tfrac12\Delta\,\mathbb E\|X\|^2+O(\Delta^2)$; average over $y_\gamma$, divide by $\Delta>0$, let $\Delta\to0$. That is the derivative to the right. It is continuous in $\gamma$, and then it is the derivative. ∎
 #
-# The check is not Gaussian: for a mixture on the line, $I(x_0;y_\gamma)=H(y_\gamma)-\tfrac12\log(2\pi e/\gamma)$, with the entropy $H$ of $y_\gamma$ summed on a fine grid. Its increase must be the integral of half the error.
+# The check is not Gaussian: for a mixture on the line, $I(x_0;y_\gamma)=H(y_\gamma)-\tfrac12\log(2\pi e/\gamma)$, with $H(y_\gamma)$ summed on a fine grid. Its increase must be the integral of half the error.
 
 # %%
 data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None],
@@ -119,7 +120,7 @@ f"{grown:.6f} nats, twice"
 # %% [markdown]
 # ## The gap is four terms
 #
-# Draw $x_0$ from the data density $q(x_0)$ and $z$ from $q(z|x_0)$; let $q(z)$ be the law of the codes. A bridge's $x_T$ is a function of $z$. Everything that follows is conditioned on $z$, and $x_0^*=\mathbb E[x_0|x_\gamma,z]$ is the exact estimate.
+# Draw $x_0$ from the data density $q(x_0)$ and $z$ from $q(z|x_0)$; let $q(z)$ be the law of the codes, and $p(z)$ the model's prior. A bridge's $x_T$ is a function of $z$. Everything is conditioned on $z$, and $x_0^*=\mathbb E[x_0|x_\gamma,z]$ is the exact estimate.
 #
 # 1. *Orthogonality.* $\mathbb E\|x_0-\hat x_0\|^2=\mathbb E\|x_0-x_0^*\|^2+\mathbb E\|\hat x_0-x_0^*\|^2$, since $x_0^*$ is a conditional mean.
 # 2. *@eq-immse* at fixed $z$: $\tfrac12\int\mathbb E\|x_0-x_0^*\|^2d\gamma=I(x_0;y_{\gamma_{\max}}|z)-I(x_0;y_{\gamma_{\min}}|z)$.
@@ -164,22 +165,22 @@ def expected_bound(world: GaussianWorld, denoiser_of: Callable, path: Path, gamm
 # %% [markdown]
 # ## Tight
 #
-# Data in $\mathbb R^4$ with variances 3, 1, 0.3, 0.1, and encoders whose codes are exactly $\mathcal N(0,I)$: $\Psi=s\,I$, $A=\sqrt{1-s}\,(A_0\Sigma A_0^\top)^{-1/2}A_0$, $o=-A\mu$ for a random $A_0$. With exact estimates and $|\log\gamma|\le18$ the bound must reach $\mathbb E\log q=-4.47178133$ nats, on VP as on VE, *whatever the information* $I(x_0;z)=-\tfrac k2\log s$: this is what it means to be indifferent. The denoising term has the closed form $\tfrac12\log|I+\gamma_{\max}\Sigma_{x|z}|-\tfrac12\log|I+\gamma_{\min}\Sigma_{x|z}|$.
+# Data in $\mathbb R^4$ with variances 3, 1, 0.3, 0.1, and encoders whose codes are exactly $\mathcal N(0,I)$: $\Psi=\psi I$, $A=\sqrt{1-\psi}\,(A_0\Sigma A_0^\top)^{-1/2}A_0$, $o=-A\mu$ for a random $A_0$. With exact estimates and $|\log\gamma|\le18$ the bound must reach $\mathbb E\log q=-4.47178133$ nats, on VP as on VE, *whatever the information* $I(x_0;z)=-\tfrac k2\log\psi$. The denoising term has the closed form $\tfrac12\log|I+\gamma_{\max}\Sigma_{x|z}|-\tfrac12\log|I+\gamma_{\min}\Sigma_{x|z}|$.
 
 # %%
 R = torch.linalg.qr(torch.randn(4, 4, generator=g, dtype=torch.float64))[0]
 mu, Sigma = f64(0.5, -1.0, 0.3, 0.0), R @ torch.diag(f64(3.0, 1.0, 0.3, 0.1)) @ R.T
 A0 = torch.randn(2, 4, generator=g, dtype=torch.float64)
 eye = torch.eye(4, dtype=torch.float64)
-truth = -0.5 * torch.logdet(2 * math.pi * math.e * Sigma).item()
+truth = -gaussian_entropy(Sigma).item()
 test_close(truth, -4.47178133, eps=1e-8)
 
 
-def matched(s):
-    "An encoder of posterior variance s whose codes are N(0, I)."
+def matched(psi):
+    "An encoder of posterior variance psi whose codes are N(0, I)."
     vals, vecs = torch.linalg.eigh(A0 @ Sigma @ A0.T)
-    A = (1 - s) ** 0.5 * (vecs / vals.sqrt()) @ vecs.T @ A0
-    return GaussianWorld(mu, Sigma, A, -A @ mu, s * torch.eye(2))
+    A = (1 - psi) ** 0.5 * (vecs / vals.sqrt()) @ vecs.T @ A0
+    return GaussianWorld(mu, Sigma, A, -A @ mu, psi * torch.eye(2))
 
 
 def costs(world, path, low, high, estimate=None, start="prior", **kw):
@@ -192,16 +193,16 @@ def gap(*args, **kw): return truth + sum(costs(*args, **kw).values())
 
 
 seen = {}
-for s in (0.2, 0.5, 0.9):
-    vp, ve = (costs(matched(s), path, -18, 18) for path in (cosine, wide))
+for psi in (0.2, 0.5, 0.9):
+    vp, ve = (costs(matched(psi), path, -18, 18) for path in (cosine, wide))
     for c in (vp, ve): assert 0 < truth + sum(c.values()) < 1e-6
     test_close(vp["denoising"], ve["denoising"], eps=1e-9)
-    cov = matched(s).x_given_z.covs[0]
+    cov = matched(psi).x_given_z.covs[0]
     most, least = (torch.logdet(eye + math.exp(h) * cov) for h in (18, -18))
     test_close(vp["denoising"], (most - least).item() / 2, eps=1e-8)
-    seen[s] = {"$I(x_0;z)$ [nats]": f"{-math.log(s):.3f}",
+    seen[psi] = {"$I(x_0;z)$ [nats]": f"{-math.log(psi):.3f}",
                "gap [nats]": f"{truth + sum(vp.values()):.1e}"}
-Table(seen, "variance $s$ in the code")
+Table(seen, r"variance $\psi$ in the code")
 
 # %%
 spans = {h: gap(matched(0.2), cosine, -h, h) for h in (6, 10, 14, 18)}
@@ -217,7 +218,7 @@ Table({f"± {h}": f"{v:.1e}" for h, v in spans.items()}, r"$\log\gamma$ within",
 # %%
 world = GaussianWorld(mu, Sigma, A0 / 2, f64(0.3, -0.2), 0.2 * torch.eye(2))
 mean = world.encode(mu)
-aggregate = (world.Q.trace() + mean @ mean - 2 - torch.logdet(world.Q)) / 2
+aggregate = gaussian_kl(mean, world.Q, 0 * mean, torch.eye(2).double())
 test_close(gap(world, cosine, -18, 18), aggregate.item(), eps=1e-6)
 
 
@@ -279,15 +280,62 @@ for name, path, low, high, estimate, start, endpoint in [
     table[name] = {k: v.item() for k, v in parts.items()} | {"gap": whole}
 Table(table, "nats", digits=4)
 
+# %% [markdown]
+# **Grey levels.** If the last step is a probability of levels ([Bounds](06_bounds.ipynb)), $x_0$ has no density, and step 3 changes. $H(x_0|z)$ is now that of a discrete law, and with $y=y_{\gamma_{\max}}$ the cost of the last step is $-\mathbb E\log P(x_0|y)=H(x_0|y,z)+\mathbb E\,\mathrm{KL}(q(x_0|y,z)\,\|\,P(x_0|y))$, while $I(x_0;y|z)=H(x_0|z)-H(x_0|y,z)$. The sum is $H(x_0|z)$ and a divergence: in @eq-gap the resolution becomes
+#
+# $$\mathbb E\,\mathrm{KL}\big(q(x_0|y_{\gamma_{\max}},z)\,\|\,P(x_0|y_{\gamma_{\max}})\big),$$ {#eq-gap-levels}
+#
+# what the model loses by guessing the level from $y$ alone, all levels alike. Three levels on a line, no code, an exact estimate, a short range; the terms from grids, the bound from `bounds`:
+
+# %%
+grey, share = f64(-1, 0, 1), f64(0.5, 0.2, 0.3)
+low, high, t_low = -3.0, 1.5, cosine.t_of_gamma(math.exp(-3.0))
+bell = lambda x, m, s: Normal(m, s).log_prob(x[:, None]).exp() * (grid[1] - grid[0])
+
+
+def seen_at(gamma):
+    "Joint of y (rows) and level, and the probabilities of levels given y."
+    joint = share * bell(grid, grey, gamma**-0.5)
+    return joint, joint / joint.sum(1, keepdim=True).clamp(min=1e-300)
+
+
+def half_cost(u):
+    joint, given = seen_at(u.exp())
+    return u.exp() * (joint * (grey - (given @ grey)[:, None]) ** 2).sum() / 2
+
+
+eps = torch.linspace(-9, 9, 4001, dtype=torch.float64)
+chance = torch.exp(-(eps**2) / 2) / torch.exp(-(eps**2) / 2).sum()
+guess = lambda v: last_step(v.expand(4001, 1), math.exp(high), 3, eps[:, None])
+last = sum(s * (chance @ guess(v)) for s, v in zip(share, grey, strict=True))
+start = start_kl(cosine, share @ grey**2, 1, math.exp(low), "prior")
+bound = last + quadrature(half_cost, low, high) + start
+entropy = -torch.special.xlogy(share, share).sum()
+
+joint, given = seen_at(math.exp(high))
+alike = bell(grid, grey, math.exp(-high / 2))
+ratio = torch.where(joint > 0, given / (alike / alike.sum(1, keepdim=True)), 1.0)
+_, b, c = cosine.coefs(t_low)
+noisy_law = (share * bell(grid, b * grey, c)).sum(1)
+prior = bell(grid, f64(0.0), 1.0)[:, 0]
+far_off = torch.where(noisy_law > 0, noisy_law / prior, 1.0)
+parts = {"levels": (joint * ratio.log()).sum(),
+         "start": (noisy_law * far_off.log()).sum()}
+test_close(bound - entropy, sum(parts.values()), eps=1e-9)
+Table({"gap": f"{bound - entropy:.8f}"} | {k: f"{v:.8f}" for k, v in parts.items()},
+      "term", "nats")
+
 
 # %% [markdown]
 # ## Information is an area
 #
-# Given $x_0$, the code tells nothing about $y_\gamma$. So $I(x_0;y_\gamma)-I(x_0;y_\gamma|z)=I(z;y_\gamma)$, which grows from 0 at $\gamma=0$ to $I(x_0;z)$ as $\gamma\to\infty$. By @eq-immse, without and with $z$, its derivative is half the difference between the errors of the two estimates: the area between them is the information that the code carries. By orthogonality the difference of the two errors is the squared distance of the two estimates, and by Bayes' rule for scores that distance is the guidance $G_t=\nabla_{x_t}\log q(z|x_t)$ of [Worlds in closed form](03_worlds.ipynb):
+# Given $x_0$, the code tells nothing about $y_\gamma$. So $I(x_0;y_\gamma)-I(x_0;y_\gamma|z)=I(z;y_\gamma)$. By @eq-immse, without and with $z$, its derivative is half the difference between the errors of the two estimates: the area between them is the information that the code carries. By orthogonality the difference of the errors is the squared distance of the two estimates, and by Bayes' rule for scores that distance is the guidance $G_t=\nabla_{x_t}\log q(z|x_t)$ of [Worlds in closed form](03_worlds.ipynb):
 #
 # $$\begin{aligned}I(x_0;z)&=\tfrac12\int\Big(\mathbb E\|x_0-\mathbb E[x_0|x_\gamma]\|^2-\mathbb E\|x_0-x_0^*\|^2\Big)d\gamma\\&=\tfrac12\int c^2\,\mathbb E\|G_t\|^2\,d\log\gamma,\end{aligned}$$ {#eq-rate-area}
 #
-# over all $\gamma$; over a part of the range it is the increase of $I(x_t;z)$. So a code has a *place on the noise scale*, measured in nats per unit of $\log\gamma$. For Gaussians $I(x_t;z)=\tfrac12\log|Q|-\tfrac12\log|V_t|$.
+# over all $\gamma$; over a part of the range it is the increase of $I(x_t;z)$. The ends are right: at $\gamma=0$ nothing is known of $x_0$, and what $I(z;y_\gamma)$ still lacks at large $\gamma$ is $I(z;x_0|y_\gamma)\le\mathbb E\,\mathrm{KL}(q(z|x_0)\,\|\,q(z|x_0'))$, where $x_0'$ is a second draw from the law of $x_0$ given $y_\gamma$ (Jensen). That law shrinks to a point; for a Gaussian code with a smooth mean the divergence goes to zero with it.
+#
+# So a code has a *place on the noise scale*, in nats per unit of $\log\gamma$. For Gaussians $I(x_t;z)=\tfrac12\log|Q|-\tfrac12\log|V_t|$, with the covariances $Q$ of $z$ and $V_t$ of $z$ given $x_t$.
 
 # %%
 def energy(u):
@@ -371,7 +419,7 @@ f"last step + integral {b['last_step'] + b['denoising']:.5f}, entropy {entropy:.
 #
 # If $z=Ax_0+o$ exactly, the rate is infinite, and what remains bounds $\log p(x|z)$: on average $-H(y_{\gamma_{\max}}|z)$, by the four facts. Given $z$, the image is known in $k$ directions. There $y_{\gamma_{\max}}$ varies by its noise alone, and each such direction adds $\tfrac12\log\frac{\gamma_{\max}}{2\pi e}$. So this bound grows by $k/2$ for every unit of $\log\gamma_{\max}$, without limit: it measures $\gamma_{\max}$, not the model.
 #
-# The remedy is a noise of our own, $q_\tau(z|x)=\mathcal N(Ax+o,\tau^2I)$. The bound is then a true one for every $\tau$, and the best $\tau$ may be chosen. Here the gap is the aggregate term, so the best is the $\tau$ that makes the codes most nearly $\mathcal N(0,I)$.
+# The remedy is a noise of our own, $q_\tau(z|x)=\mathcal N(Ax+o,\tau^2I)$ (here $\tau$ is absolute). The bound is then a true one for every $\tau$, and the best $\tau$ may be chosen. Here the gap is the aggregate term, so the best is the $\tau$ that makes the codes most nearly $\mathcal N(0,I)$.
 
 # %%
 A = matched(0.2).A
@@ -409,9 +457,41 @@ jensen = 64 / 2 * (1 - math.log(2)) + gamma / 4 * (x - dec).flatten(1).square().
 test_close(own + sum(terms.values()), jensen, eps=1e-9)
 
 # %% [markdown]
+# ## Exercises
+#
+# **1.** *Compute.* Pixels $x\sim\mathcal N(0,1)$ and a code $z=x+{}$noise of variance $\psi$. Where on the noise scale is this code most informative, and what does its area add up to?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+psi = 0.1
+left = psi / (1 + psi)
+place = lambda u: u.exp() * (1 / (1 + u.exp()) - left / (1 + left * u.exp())) / 2
+u = torch.linspace(-10, 12, 22_001, dtype=torch.float64)
+test_close(u[place(u).argmax()], math.log(1 / left) / 2, eps=1e-3)  # the middle
+test_close(quadrature(place, -25, 30, 400), math.log(1 + 1 / psi) / 2, eps=1e-8)
+
+
+# %% [markdown]
+# **2.** *Extend.* Shrink the exact estimate by a factor $\kappa$, $\hat x_0=\kappa\,x_0^*$. How does the gap grow with $1-\kappa$? Predict it from @eq-gap, then measure it with `gap`.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def shrink(kappa):
+    return lambda z, xT: lambda x_t, t: kappa * world.denoiser(cosine, z, xT)(x_t, t)
+
+
+tight = gap(world, cosine, -5, 7)
+more = {k: gap(world, cosine, -5, 7, shrink(k)) - tight for k in (0.9, 0.8, 0.7)}
+# only the denoiser's term changes: (1 - kappa)^2 times an integral of E|x_0^*|^2
+test_close(more[0.8] / more[0.9], 4.0, eps=1e-6)
+test_close(more[0.7] / more[0.9], 9.0, eps=1e-6)
+
+# %% [markdown]
 # ## What can go wrong
 #
 # * **A range that is too short.** Resolution and start then dominate, and hide the differences in the other terms. Compare models on equal ranges.
 # * **Reading a tight bound as a good code.** A code that says nothing can have a gap of zero.
 # * **Blaming the denoiser for the prior.** With codes that are far from $p(z)$ the aggregate term dwarfs the others; a prior fitted to the codes lowers it ([Priors](../models/12_priors.ipynb)).
-# * **Looking for the terms in a trained model.** The denoiser's term needs $x_0^*$, which only an oracle knows. What can be measured there is the bound: minus the sum of the four, up to the unknown $\mathbb E\log q$.
+# * **Looking for the terms in a trained model.** The denoiser's term needs $x_0^*$, which only an oracle knows. What can be measured is the bound: minus their sum, up to the unknown $\mathbb E\log q$.

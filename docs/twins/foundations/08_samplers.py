@@ -4,7 +4,7 @@
 # > One update from t to s serves diffusions and bridges; two numbers choose ODE or SDE, first or second order; the grid decides the rest.
 
 # %% [markdown]
-# A sampler walks from the end of a path to the clean image, asking the denoiser at each step. This page derives one update that contains DDPM, DDIM, the ancestral bridge sampler, DBIM and a second-order multistep solver; measures their orders against exact solutions; and settles what is returned: a *sample*, or a *point*.
+# A trained denoiser is not a picture. How does one get from it to an image, in few steps, and *which* image is that: a draw, a mean, something else? This page derives one update that contains DDPM, DDIM, the ancestral bridge sampler, DBIM and a second-order multistep solver; measures their orders against exact solutions; and settles what is returned: a *sample*, or a *point*.
 
 # %%
 #| default_exp foundations.samplers
@@ -22,6 +22,7 @@ from torch import Tensor
 from scoreae.core.checks import bcast, randn_like, require, require_choice, require_int, require_number, rng
 from scoreae.foundations.bridges import ode_drift, reverse_drift
 from scoreae.foundations.paths import Path, as_time
+from scoreae.foundations.tools import euler_step
 
 # %%
 #| hide
@@ -42,7 +43,7 @@ bridge = Pinned(VPLinear(0.1, 2.0))
 # %% [markdown]
 # ## One update
 #
-# At time $t$ we hold $x_t$ and an estimate $\hat x_0$. Together they say what the noise was: $\hat\varepsilon=(x_t-a_tx_T-b_t\hat x_0)/c_t$. At an earlier time $s$ the path should have the law of $a_sx_T+b_sx_0+c_s\varepsilon$. We may keep the old noise, draw new noise, or mix the two, as long as the total variance is $c_s^2$:
+# At time $t$ we hold $x_t$ and an estimate $\hat x_0$. Together they say what the noise was: $\hat\varepsilon=(x_t-a_tx_T-b_t\hat x_0)/c_t$. At an earlier time $s$ the path should have the law of $a_sx_T+b_sx_0+c_s\varepsilon$. We may keep the old noise, draw new, or mix the two, with total variance $c_s^2$:
 #
 # $$x_s=a_sx_T+b_s\hat x_0+\sqrt{c_s^2-\rho^2}\;\hat\varepsilon+\rho\,\varepsilon,\qquad 0\le\rho\le c_s.$$ {#eq-update}
 #
@@ -90,11 +91,11 @@ def update(x: Tensor, x0_bar: Tensor, here: Level, there: Level, xT: Tensor | No
 
 
 # %% [markdown]
-# With $\eta=1$ this must be the posterior step as the SDE gives it, in terms of $\alpha$, $\sigma$ and SNR of the *unpinned* process,
+# With $\eta=1$ this must be the posterior step of the *unpinned* process. Given $x_0$, $x_s\sim\mathcal N(\alpha_sx_0,\sigma_s^2I)$; the observation is $x_t=\tfrac{\alpha_t}{\alpha_s}x_s+{}$noise ([Paths](02_paths.ipynb)). The gain ([Tools](01_tools.ipynb)), covariance over variance, is $\tfrac{\alpha_t}{\alpha_s}\tfrac{\sigma_s^2}{\sigma_t^2}=\tfrac{\alpha_s}{\alpha_t}\tfrac{\mathrm{SNR}_t}{\mathrm{SNR}_s}$, so
 #
 # $$q(x_s|x_t,x_0)=\mathcal N\Big(\tfrac{\alpha_s}{\alpha_t}\tfrac{\mathrm{SNR}_t}{\mathrm{SNR}_s}x_t+\alpha_s\big(1-\tfrac{\mathrm{SNR}_t}{\mathrm{SNR}_s}\big)x_0,\ \ \sigma_s^2\big(1-\tfrac{\mathrm{SNR}_t}{\mathrm{SNR}_s}\big)I\Big),$$ {#eq-posterior-sde}
 #
-# on a diffusion and, because a bridge is Markov, on its bridge: $x_T$ drops out. With $\eta=0$ it must be DDIM in $y$. The update is affine, so from equal seeds a difference to the update of zeros is its mean, exactly, and the update of zeros is its noise.
+# on a diffusion and, because given $x_t$ a bridge's end tells nothing about $x_s$, on its bridge. With $\eta=0$ it must be DDIM in $y$. The update is affine, so from equal seeds a difference to the update of zeros is its mean, exactly, and the update of zeros is its noise.
 
 # %%
 x0, x_t, xT = (torch.randn(50, 1, generator=g, dtype=torch.float64) for _ in range(3))
@@ -129,9 +130,9 @@ for path, end in [(VPCosine(), None), (VE(), None), (bridge, xT),
 #
 # $$\bar x_0=\hat x_0+\frac{\Delta\Lambda}{2\,\Delta\Lambda_{\mathrm{last}}}\big(\hat x_0-\hat x_0^{\mathrm{last}}\big),\qquad\Delta\Lambda=\Lambda_s-\Lambda_t,\quad\Delta\Lambda_{\mathrm{last}}=\Lambda_t-\Lambda_{\mathrm{last}}$$ {#eq-multistep}
 #
-# [the idea of DPM-Solver++, @lu2022dpmpp]. It costs no evaluation, but it needs two finite steps. The first step has no predecessor. From a bridge's $T$ it is infinitely long in $\Lambda$, so the second step is uncorrected too. And so is the last one, to $t=0$, which is infinitely long again.
+# [the idea of DPM-Solver++, @lu2022dpmpp]. It costs no evaluation, but it needs two finite steps. The first step has no predecessor. From a bridge's $T$ it is infinitely long in $\Lambda$, so the second is uncorrected too, and the last one, to $t=0$, is infinitely long again.
 #
-# `trajectory` runs the update along a falling grid of times and yields every evaluation, so that one can stop, look, or draw. It checks what the denoiser says: a NaN would otherwise only be seen in the image.
+# `trajectory` runs the update along a falling grid of times and yields every evaluation.
 
 # %%
 #| exports
@@ -198,7 +199,7 @@ def trajectory(D: Callable, path: Path, like: Tensor, times: Tensor, *, xT: Tens
 # %% [markdown]
 # ## The grid
 #
-# Where to spend the evaluations? From a bridge's $T$, $\sigma_y$ falls from $\infty$. On a uniform grid of $n$ times the first step already lands at $\gamma_1\sim1/n$, and however good the later steps are, this one makes the result first order. A *graded* grid visits $\sigma_y=\sigma_*\tan\vartheta$ with the angle $\vartheta$ uniform from $\arctan(\sigma_y(T)/\sigma_*)$ to 0. Then $\gamma_1\sim1/n^2$, and the levels crowd where $\sigma_y$ is near the scale $\sigma_*$ of the data (`scale`), where $\hat x_0$ changes most. The `karras` grid is that of released bridge code [@karras2022edm; @zhou2024ddbm]: uniform in $t^{1/7}$ down to $10^{-4}\,T$, then 0. On a bridge it begins at $T-10^{-4}\,T$, after one evaluation at $T$ itself, where the first noise is drawn.
+# Where to spend the evaluations? From a bridge's $T$, $\sigma_y$ falls from $\infty$. On a uniform grid of $n$ times the first step lands at $\gamma_1\sim1/n$. It knows only the mean, so it gives $y$ the variance $1/\gamma_1$ where, for data of variance $v$, $v+1/\gamma_1$ is right: a relative error of the spread of $v\gamma_1/2$, which later steps carry along. The result is of first order. A *graded* grid visits $\sigma_y=\sigma_*\tan\vartheta$ with the angle $\vartheta$ uniform from $\arctan(\sigma_y(T)/\sigma_*)$ to 0. Then $\gamma_1\sim1/n^2$, and the levels crowd where $\sigma_y$ is near the scale $\sigma_*$ of the data (`scale`), where $\hat x_0$ changes most. The `karras` grid is that of released bridge code [@karras2022edm; @zhou2024ddbm]: uniform in $t^{1/7}$ down to $10^{-4}\,T$, then 0. On a bridge it begins at $T-10^{-4}\,T$, after one evaluation at $T$ itself, where the first noise is drawn.
 
 # %%
 #| exports
@@ -284,7 +285,7 @@ for name, wrong in {
 # %% [markdown]
 # ## Orders, measured
 #
-# The bridge's Gaussian world has the exact answer: $x_0|x_T\sim\mathcal N(0.8\,x_T,\,0.3^2)$. With $\eta=0$ and an exact denoiser the result is an affine function of the first noise, so two samples whose first noise we know give its slope, which is the standard deviation of the result, without sampling error. It should be 0.3. Its error must fall as $1/n$ for order 1, and for the multistep solver as $1/n^2$ (up to a logarithm, from the first few steps, which are long in $\Lambda$), but only on the graded grid. The grid's scale is set to 0.2 here, because the default happens to be the right answer.
+# The bridge's Gaussian world has the exact answer: $x_0|x_T\sim\mathcal N(0.8\,x_T,\,0.3^2)$. With $\eta=0$ and an exact denoiser the result is an affine function of the first noise; two samples whose first noise we know give its slope, the standard deviation of the result, without sampling error. Its error must fall as $1/n$ for order 1. For the multistep solver on the graded grid, step $k$ begins at $\gamma_k\sim k^2/n^2$, has the length $\Delta\Lambda\approx1/k$, and by @eq-flow-step a relative error of order $v\gamma_k\Delta\Lambda^3\sim1/(n^2k)$; likewise from the other end. The sum is of order $\log n/n^2$. On the uniform grid $\gamma_k\sim k/n$, and the sum, of order $\tfrac1n\sum1/k^2$, is led by the first steps. The grid's scale is 0.2 here, because the default happens to be the right answer.
 
 # %%
 world = GaussianWorld(f64(0.0), *(f64(q)[:, None] for q in (0.25, 0.8)), f64(0.0),
@@ -310,6 +311,26 @@ for (order, grid), slope in slopes.items():
     assert abs(slope + (2 if (order, grid) == (2, "graded") else 1)) < 0.25
 test_close(spread(10, 2, "graded", 0.3) / 0.3, 0.98, eps=0.005)
 test_close(spread(25, 2, "graded", 0.3) / 0.3, 1.0, eps=0.005)
+
+# %%
+rows, doubled = {}, [100, 200, 400, 800, 1600]
+for n in doubled:
+    first, v = bridge.gamma(time_grid(bridge, n, "uniform")[1]).item(), 0.09
+    walk = trajectory(D, bridge, xT, time_grid(bridge, n, "uniform"), xT=xT, seed=0)
+    begun = [next(walk) for _ in range(2)][1]
+    _, b, c = bridge.coefs(begun.t)
+    wide = begun.x.diff(dim=0) / randn_like(xT, rng(0)).diff(dim=0)
+    short = 1 - (wide / (v * b**2 + c**2).sqrt()).item()  # of the spread, after step 1
+    assert abs(short / (v * first / 2) - 1) < 2 * v * first
+    graded, even = (1 - spread(n, 2, grid) / 0.3 for grid in ("graded", "uniform"))
+    rows[n] = {"first step": f"{short:.2e}", r"$v\gamma_1/2$": f"{v * first / 2:.2e}",
+               "uniform / first": even / short, r"graded, $\times n^2$": graded * n**2}
+scaled = [row[r"graded, $\times n^2$"] for row in rows.values()]
+growth = [b - a for a, b in pairwise(scaled)]  # of log n
+assert max(growth) / min(growth) < 1.06 and growth[-1] / growth[-2] < 1.01
+ratios = [row["uniform / first"] for row in rows.values()]
+assert max(ratios) / min(ratios) < 1.1
+Table(rows, "evaluations")
 
 # %%
 #| label: fig-orders
@@ -346,7 +367,7 @@ Table(rows, "evaluations")
 # %% [markdown]
 # ## What random steps lose
 #
-# Given $y_t$, the exact law of $y_s$ is the posterior step averaged over $x_0|y_t$. The *mean* of that is what the update with $\eta=1$ produces. The *covariance* has two parts,
+# Given $y_t$, the exact law of $y_s$ is the posterior step averaged over $x_0|y_t$. The *mean* of that is what the update with $\eta=1$ produces. The *covariance*, by the rule of total variance, has two parts,
 #
 # $$\mathrm{Var}[y_s|y_t]=\frac{\gamma_s-\gamma_t}{\gamma_s^2}I+\Big(1-\frac{\gamma_t}{\gamma_s}\Big)^2\,\mathrm{Var}[x_0|y_t],$$ {#eq-omitted}
 #
@@ -366,7 +387,7 @@ for t, s in [(0.9, 0.7), (0.5, 0.1), (0.3, 0.29)]:
     test_close(produced, v + 1 / there.gamma - omitted, eps=1e-10)
 
 # %% [markdown]
-# **Second order at $\eta>0$ is a heuristic.** The slope in @eq-multistep is that of a smooth flow. A random step adds noise of order $\sqrt{\Delta\Lambda}$ to $y$, and $\hat x_0$ follows it. The difference $\hat x_0-\hat x_0^{\mathrm{last}}$ then contains this response, which is larger than the slope's part, and is not a slope. @eq-multistep carries half of it into the next step; that adds variance, which happens to offset some of the loss, and may overshoot. So for $\eta>0$ no second order is claimed. Below, spread over exact spread (10 000 draws, so $\pm0.7\,\%$), all with the right mean; *karras* takes one evaluation more than its $n$.
+# **Second order at $\eta>0$ is a heuristic.** The slope in @eq-multistep is that of a smooth flow. A random step adds noise of order $\sqrt{\Delta\Lambda}$ to $y$, and $\hat x_0$ follows it. The difference $\hat x_0-\hat x_0^{\mathrm{last}}$ then contains this response, which is no slope. @eq-multistep carries half of it into the next step; that adds variance, which offsets some of the loss, and may overshoot. So for $\eta>0$ no second order is claimed. Below, spread over exact spread (10 000 draws, so $\pm0.7\,\%$), all with the right mean; *karras* takes one evaluation more than its $n$. Order 1 has a second road, without draws: by @eq-update a deviation from the mean is multiplied by a number at each step, and $\rho^2$ is added to its variance.
 
 # %%
 many = torch.full((10_000, 1), 0.7, dtype=torch.float64)
@@ -383,10 +404,30 @@ for eta, order, grid in settings:
     assert all(abs(x.mean() - 0.56) < 0.01 for x in draws.values())
     spreads[eta, order, grid] = {n: round((x.std() / 0.3).item(), 3)
                                  for n, x in draws.items()}
+
+
+def recursion(n, eta, grid):
+    "Spread over exact spread of order 1, by following the variance."
+    L, V, v = noise_level(bridge, time_grid(bridge, n, grid)), 0.0, 0.09
+    for i in range(n):
+        b, c, b_s, c_s = L.b[i], L.c[i], L.b[i + 1], L.c[i + 1]
+        rho = eta * c_s * (1 - L.gamma[i] / L.gamma[i + 1]).sqrt()
+        k = b * v / (b**2 * v + c**2) if c > 0 else 0.0  # of the estimate on x_t
+        kept = b_s * k + (c_s**2 - rho**2).sqrt() * (1 - b * k) / c if c > 0 else 0.0
+        V = kept**2 * V + (rho**2 if c > 0 else c_s**2)
+    return V.sqrt().item() / 0.3
+
+
+for (eta, order, grid), row in spreads.items():
+    if order == 1:
+        for n, value in row.items():
+            want = recursion(n + (grid == "karras"), eta, grid)
+            assert abs(value / want - 1) < 4 * 0.0071
 known = {0.0: {5: 0.595, 10: 0.806, 100: 0.980}, 1.0: {5: 0.555, 10: 0.743, 100: 0.972}}
-for eta, values in known.items():  # from an independent implementation
+for eta, values in known.items():  # of a program that is not in this repository
     for n, value in values.items():
         test_close(spreads[eta, 1, "karras"][n], value, eps=0.02)
+        test_close(recursion(n + 1, eta, "karras"), value, eps=0.006)
 assert abs(run(500, 1.0, 1, "karras").std() / 0.3 - 1) < 0.02
 Table([{r"$\eta$": f"{eta}", "order": order, "grid": grid}
        | {f"$n={n}$": f"{v:.3f}" for n, v in row.items()}
@@ -395,11 +436,11 @@ Table([{r"$\eta$": f"{eta}", "order": order, "grid": grid}
 # %% [markdown]
 # ## Point or sample
 #
-# `mode="sample"` draws from $p(x_0|z)$. `mode="point"` starts from zero noise and takes no fresh noise: one image per code. For Gaussian data that image is the conditional **mean**. In one dimension it is the **median** for *any* distribution: the flow is monotone, so it maps the middle of the start (zero noise) to the middle of the result. It is not the mean, and in general not the mode.
+# `mode="sample"` draws from $p(x_0|z)$. `mode="point"` starts from zero noise and takes no fresh noise: one image per code. For Gaussian data that image is the conditional **mean**. In one dimension it is the **median** for *any* distribution: two paths of an ODE cannot cross, since from a common point both would go on alike. So the flow keeps the order, and maps the middle of the start (zero noise) to the middle of the result. It is not the mean, and in general not the mode.
 #
-# With an exact denoiser, the conditional *mean* $m$ has half the expected squared error of a sample. Let $x$ be the truth, $x'$ a posterior sample, independent of it given $z$, and $p$ the point:
+# The conditional *mean* $m$ has half the expected squared error of a sample. Let $x$ be the truth, $x'$ a posterior sample, independent of it given $z$, and $\dot x$ the point:
 #
-# $$\begin{aligned}\mathbb E\|x-x'\|^2&=\mathbb E\|x-m\|^2+\mathbb E\|m-x'\|^2=2\,\mathbb E\|x-m\|^2,\\\mathbb E\|x-p\|^2&=\mathbb E\|x-m\|^2+\mathbb E\|m-p\|^2.\end{aligned}$$ {#eq-half}
+# $$\begin{aligned}\mathbb E\|x-x'\|^2&=\mathbb E\|x-m\|^2+\mathbb E\|m-x'\|^2=2\,\mathbb E\|x-m\|^2,\\\mathbb E\|x-\dot x\|^2&=\mathbb E\|x-m\|^2+\mathbb E\|m-\dot x\|^2.\end{aligned}$$ {#eq-half}
 #
 # A point has half a sample's error where it *is* the mean, as for Gaussian data; elsewhere it has more than half. **Never compare the point of one model with the sample of another.**
 
@@ -468,8 +509,8 @@ def integrate(D: Callable, path: Path, x: Tensor, times: Tensor, *, xT: Tensor |
     for t, s in pairwise(times):
         if churn and s > 0:
             dt = churn * (s - t)
-            x = x + bcast(dt, x) * reverse_drift(path, x, t, _estimate(D, x, t))
-            x, t = x + bcast((path.g2(t) * -dt).sqrt(), x) * randn_like(x, g), t + dt
+            x = euler_step(x, reverse_drift(path, x, t, _estimate(D, x, t)), path.g2(t), dt, g)
+            t = t + dt
         d = drift(x, t)
         new = x + bcast(s - t, x) * d
         if method == "heun" and s > 0: new = x + bcast(s - t, x) * (d + drift(new, s)) / 2
@@ -505,11 +546,14 @@ with expect_fail(ValueError, contains="times that begin after 0"):
     integrate(D, bridge, xT, time_grid(bridge, 5), xT=xT)
 
 # %% [markdown]
-# As released, started at $x_T$: the ODE gives no spread at all, whatever the number of steps; only churn does.
+# As released, started at $x_T$: the ODE gives no spread at all, whatever the number of steps; only churn does. And with more steps the spread goes to the exact one: the reverse SDE has the marginals that [Bridges](05_bridges.ipynb) claims.
 
 # %%
-released = {}
+released, widths = [], {}
 cases = [("Euler", "euler", 0.0, 100), ("churn .33, Euler", "euler", 0.33, 100),
+         ("churn .33, Euler", "euler", 0.33, 400),
+         ("churn .33, Euler", "euler", 0.33, 1200),
+         ("churn 1, Euler", "euler", 1.0, 33), ("churn 1, Euler", "euler", 1.0, 400),
          ("churn .33, Heun", "heun", 0.33, 33)]
 for name, method, churn, steps in cases:
     times = time_grid(bridge, steps + 1, "karras")[1:]  # without T itself
@@ -517,13 +561,45 @@ for name, method, churn, steps in cases:
                   seed=3)
     assert (x.std() / 0.3 > 0.9) == (churn > 0) and (churn > 0 or x.std() < 1e-12)
     evaluations = steps + (churn > 0) * (steps - 1) + (method == "heun") * (steps - 1)
-    released[name] = {"evaluations": evaluations, "mean": f"{x.mean():.3f}",
-                      "spread / exact": f"{x.std() / 0.3:.3f}"}
-Table(released, "integrator")
+    widths[name, steps] = (x.std() / 0.3).item()
+    released.append({"integrator": name, "evaluations": evaluations,
+                     "mean": f"{x.mean():.3f}",
+                     "spread / exact": f"{x.std() / 0.3:.3f}"})
+third, whole = ([abs(w - 1) for (name, _), w in widths.items() if name == of]
+                for of in ("churn .33, Euler", "churn 1, Euler"))
+assert third[0] > 2 * third[1] > 2 * third[2] and max(third[2], whole[1]) < 0.015
+assert whole[0] > 0.03
+Table(released)
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** *Explain.* What does `mode="sample"` return after a single step, and why does the seed not matter?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+one_step = [sample(D, bridge, xT, 1, xT=xT, mode="sample", seed=s) for s in (0, 1)]
+# at T the estimate is the mean given x_T, and at t = 0 it is the whole answer: c_0 = 0
+for x in one_step: test_close(x, D(xT, torch.ones(2)), eps=1e-12)
+
+
+# %% [markdown]
+# **2.** *Extend.* Order 1 on the graded grid has an error $C/n+\dots$. Combine its results at $n$ and $2n$ so that $C$ cancels. Which order comes out, and for how many evaluations?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+def combined(n): return 2 * spread(2 * n, 1, "graded") - spread(n, 1, "graded")
+
+
+error = {n: abs(combined(n) / 0.3 - 1) for n in (50, 100, 200)}  # 3 n evaluations
+assert abs(math.log2(error[100] / error[200]) - 2) < 0.3
+assert error[50] < abs(spread(150, 1, "graded") / 0.3 - 1) / 5
 
 # %% [markdown]
 # ## What can go wrong
 #
 # * **Too few steps look like a narrow posterior.** Spread is what a coarse grid loses first. Compare spreads only at converged step counts.
-# * **$\eta=1$ with few steps.** @eq-omitted is lost at each of them. Order 2 hides part of the loss, by the heuristic above. Only $\eta=0$ has a measured second order, on the graded grid: its spread is right to 3 % from ten evaluations on.
+# * **$\eta=1$ with few steps.** @eq-omitted is lost at each of them. Only $\eta=0$ has a measured second order, on the graded grid: its spread is right to 3 % from ten evaluations on.
 # * **A bridge that starts from $x_T$ at a time $s<T$, without noise.** It gives a point, with a bias of order $\sqrt{T-s}$, and is easily mistaken for a sampler.

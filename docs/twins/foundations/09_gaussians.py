@@ -1,23 +1,25 @@
 # %% [markdown]
-# # Linear codes
+# # Gaussian images
 #
-# > What a noisy image says about its principal components is known in closed form at every noise level. Encoders can begin there.
+# > Of Gaussian images everything is known: what noise leaves of them, of their code, and of the level itself. Every model begins there.
 
 # %% [markdown]
-# An encoder that guides ([SAMI](../models/14_sami.ipynb)) has to know $q(z|x_t)$: what an image *in noise* says about the code of the clean one. For most codes nobody knows it. For one code it is known: the principal components of the images, with a little noise. This page derives its law at every noise level, checks it against exact conditioning ([Worlds in closed form](03_worlds.ipynb)), and says how many nats each component contributes at each level. Trained encoders use it as a place to begin.
+# Every model of this library has a member that is known in closed form: the one for Gaussian images. A network that knows nothing has to find it first, and on colour photographs that alone takes it a thousand steps. So models begin there, and networks learn what images add. This page derives the beginning: the law of the principal components in noise, which is what an encoder that guides ([SAMI](../models/14_sami.ipynb)) has to know; the best estimate of the image, with and without the code; and the noise level, read from the picture. All are checked against exact conditioning ([Worlds in closed form](03_worlds.ipynb)).
 
 # %%
 #| default_exp foundations.gaussians
 
 # %%
 #| exports
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scoreae.core.checks import check_shape, require, require_int, require_number
+from scoreae.core.checks import bcast, check_shape, require, require_int, require_number
+from scoreae.foundations.paths import Path
+from scoreae.foundations.scores import LEVELS, Denoiser, Stats, scalings
 
 # %%
 #| hide
@@ -29,8 +31,8 @@ from sklearn.datasets import load_digits, load_sample_images
 from torch.distributions import Normal
 
 from scoreae.core.pages import Table, paper
-from scoreae.foundations.paths import VE, VPCosine, VPLinear
-from scoreae.foundations.worlds import GaussianWorld, expected_sqnorm
+from scoreae.foundations.paths import VE, Pinned, VPCosine, VPLinear
+from scoreae.foundations.worlds import GaussianWorld, denoiser, expected_sqnorm
 
 # %%
 #| hide
@@ -49,6 +51,7 @@ g = torch.Generator().manual_seed(0)
 # %%
 #| exports
 LARGE = 2**27  # numbers: 1 GiB in double precision
+LEAST = 1e-6  # a variance of images on [-1, 1] below which there is nothing but rounding
 
 
 def principal(x: Tensor, k: int, large: int = LARGE) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,13 +108,14 @@ with expect_fail(ValueError, contains="x: expected more than 5 images"):
 class LinearCode(nn.Module):
     """The law of the noisy principal components of images of `shape`, at every noise level: @eq-lin-law.
 
-    `std` is the deviation of the code of a clean image, sqrt(s), in [0.01, 1]. `fit` it to images first; until then
-    it says N(0, 1) of every axis.
+    `std` is the deviation of the code of a clean image, sqrt(s), in [0, 1]. `fit` it to images first, or let it `take`
+    what was fitted; until then it says N(0, 1) of every axis.
     """
 
     def __init__(self, shape: Sequence[int], z_dim: int, std: float = 0.2):
         super().__init__()
-        self.std, dims = require_number(std, "std", 0.01, 1), int(np.prod(check_shape(shape)))
+        self.std, self.shape = require_number(std, "std", 0, 1), check_shape(shape)
+        dims = int(np.prod(self.shape))
         self.register_buffer("center", torch.zeros(dims))
         self.register_buffer("axes", torch.zeros(require_int(z_dim, "z_dim"), dims))
         self.register_buffer("variances", torch.ones(z_dim))
@@ -124,12 +128,16 @@ class LinearCode(nn.Module):
         require(ok, "x", x, f"two or more floating-point images of {len(self.center)} values")
         require(bool(x.isfinite().all()), "x", "NaN or infinite values", "finite images")
         k = min(len(self.axes), len(x) - 1, len(self.center))
-        mean, axes, variances = principal(x, k)
-        told = variances > 1e-5
+        self.take(*principal(x, k))
+
+    def take(self, center: Tensor, axes: Tensor, variances: Tensor) -> None:
+        "Take mean (d,), directions (K, d) and variances (K,) that are known, as many as the code has axes."
+        k = min(len(self.axes), len(axes))
+        told = variances[:k] > 1e-5
         for v, empty in ((self.axes, 0.0), (self.variances, 1.0), (self.left, 1.0), (self.fitted, 1)): v.fill_(empty)
-        self.center.copy_(mean)
-        self.axes[:k].copy_(axes * told[:, None])
-        self.variances[:k].copy_(torch.where(told, variances, 1.0))
+        self.center.copy_(center)
+        self.axes[:k].copy_(axes[:k] * told[:, None])
+        self.variances[:k].copy_(torch.where(told, variances[:k], 1.0))
         self.left[:k].copy_(1 - (1 - self.std**2) * told.to(variances))
 
     def wiener(self, gamma: Tensor) -> Tensor:
@@ -142,6 +150,10 @@ class LinearCode(nn.Module):
         seen = (x_t.flatten(1) / b[:, None] - self.center) @ self.axes.T
         w, kept = self.wiener(gamma), 1 - self.left
         return (kept / self.variances).sqrt() * w * seen, (1 - kept * w).sqrt()
+
+    def picture(self, z: Tensor) -> Tensor:
+        "The mean of the images with codes z (N, z_dim), (N, C, H, W): @eq-lin-picture."
+        return (self.center + (z * ((1 - self.left) * self.variances).sqrt()) @ self.axes).unflatten(1, self.shape)
 
 
 # %% [markdown]
@@ -240,6 +252,260 @@ panels[0].set_ylabel(r"nats per unit of $\log\gamma$")
 handles, labels = ax.get_legend_handles_labels()
 fig.legend(handles, labels, title="component", loc="outside right center");
 
+
+# %% [markdown]
+# ## The Gaussian of a set of images
+#
+# So far the code. What about the image itself? Let the images be Gaussian, with the first $K$ principal directions $e_j$ (rows of $U$) and variances $\ell_j$, and one variance $\tau^2$ for all that remains (probabilistic PCA):
+#
+# $$x_0\sim\mathcal N\big(m,\;U^\top\mathrm{diag}(\ell)\,U+\tau^2(I-U^\top U)\big).$$ {#eq-gauss}
+#
+# Along each direction this is one normal number in noise, as in @eq-lin-wiener. Write $v=(x_t-a\,x_T-b\,m)/c=\sqrt\gamma\,(x_0-m)+\varepsilon$ for the image in units of its noise, and $v_j$ for its part along direction $j$. The best estimates of the image and of the noise are, direction by direction ($\ell=\tau^2$ outside the $e_j$),
+#
+# $$\hat x_j=m_j+\frac{\sqrt\gamma\,\ell_j}{1+\gamma\ell_j}\,v_j,\qquad\hat\varepsilon_j=\frac{1}{1+\gamma\ell_j}\,v_j,$$ {#eq-gauss-estimates}
+#
+# and the variance that is left is $\ell_j/(1+\gamma\ell_j)$. Both are finite for every $\gamma$, no difference of large numbers is formed, and applying them to an image costs three products with a $K\times d$ matrix. A network that begins at zero and is added to them begins as the exact model of Gaussian images.
+#
+# If the *code* is known too, the image is still Gaussian. Its mean is the picture of the code, and of the variance along a coded direction only the share $s_j$ is left:
+#
+# $$m(z)=m+\sum_j\sqrt{(1-s_j)\,\ell_j}\;z_j\,e_j,\qquad\ell_j\to s_j\,\ell_j.$$ {#eq-lin-picture}
+#
+# For $\mathrm{cov}(x_0,z_j)=\sqrt{(1-s_j)\ell_j}\,e_j$, and $z_j$ has variance one.
+
+# %%
+#| exports
+def gaussian_estimates(v: Tensor, gamma: Tensor, axes: Tensor, variances: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+    """x0_hat - m and eps_hat, (N, ...), from images in units of their noise, v = (x_t - b m) / c, at gamma (N,).
+
+    For images with `variances` (K,) along the `axes` (K, d), and `rest` () across them: @eq-gauss-estimates.
+    """
+    l = torch.cat([rest.double()[None], variances.double()])
+    gamma = gamma.to(l).reshape(-1, 1)
+    noise = 1 / (1 + gamma * l)
+    image, flat = gamma.sqrt() * l * noise, v.flatten(1)
+    along = flat @ axes.T
+    put = lambda f: f[:, :1].to(v) * flat + (along * (f[:, 1:] - f[:, :1]).to(v)) @ axes
+    return put(image).view_as(v), put(noise).view_as(v)
+
+
+class Gaussian(nn.Module):
+    """The Gaussian of a set of images of `shape`: mean, `components` principal directions and variances, and the rest.
+
+    `fit` it to images first; until then it is N(0, I / 4). With what it knows, `estimates` denoises.
+    """
+
+    def __init__(self, shape: Sequence[int], components: int = 256):
+        super().__init__()
+        self.shape = check_shape(shape)
+        dims = int(np.prod(self.shape))
+        k = min(require_int(components, "components"), dims)
+        self.register_buffer("center", torch.zeros(dims))
+        self.register_buffer("axes", torch.zeros(k, dims))
+        self.register_buffer("variances", torch.full((k,), 0.25))
+        self.register_buffer("rest", torch.tensor(0.25))  # tau^2
+        self.register_buffer("fitted", torch.zeros((), dtype=torch.int64))
+
+    def fit(self, x: Tensor) -> None:
+        "Take all moments from floating-point images (N, C, H, W), N >= 2, in place of what was there."
+        ok = x.is_floating_point() and x.ndim == 4 and tuple(x.shape[1:]) == self.shape and len(x) > 1
+        require(ok, "x", x, f"two or more floating-point images {self.shape}")
+        require(bool(x.isfinite().all()), "x", "NaN or infinite values", "finite images")
+        dims, k = len(self.center), min(len(self.axes), len(x) - 1)
+        mean, axes, variances = principal(x, k)
+        total = float(x.flatten(1).double().var(0).sum())
+        left = max((total - float(variances.sum())) / max(dims - k, 1), LEAST)
+        for v, empty in ((self.axes, 0.0), (self.variances, left), (self.rest, left), (self.fitted, 1)): v.fill_(empty)
+        self.center.copy_(mean)
+        self.axes[:k].copy_(axes)
+        self.variances[:k].copy_(variances.clamp(min=LEAST))
+
+    def known(self, left: Tensor) -> Tensor:
+        "The variances (K,) once a code is known that leaves the share `left` (k,) of the first k."
+        share = torch.ones_like(self.variances)
+        share[: len(left)] = left[: len(share)].to(share)
+        return self.variances * share
+
+    def spread(self, variances: Tensor | None = None) -> Tensor:
+        "The mean variance of a pixel, (); with the `variances` (K,) of the directions in place of its own."
+        own = self.variances if variances is None else variances
+        return (own.sum() + (len(self.center) - len(own)) * self.rest) / len(self.center)
+
+    def estimates(self, v: Tensor, gamma: Tensor, variances: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        "As `gaussian_estimates`, of images (N, C, H, W), with its own variances or others (K,) in their place."
+        own = self.variances if variances is None else variances
+        return gaussian_estimates(v, gamma, self.axes, own, self.rest)
+
+    @torch.no_grad()
+    def level(self, x_t: Tensor, u: Tensor, vp: bool = True) -> Tensor:
+        """The log gamma (N,) that noisy images (N, C, H, W) show, between the ends of the grid `u` (M,): @eq-gauss-level.
+
+        The most likely of the grid, refined by a parabola through its neighbours; `vp`: b^2 + c^2 = 1, else b = 1.
+        """
+        u, flat, mean = u.double().to(x_t.device), x_t.flatten(1).double(), self.center.double()
+        axes, gamma = self.axes.double(), u.exp()
+        b = torch.sqrt(gamma / (1 + gamma)) if vp else torch.ones_like(u)
+        l, many = torch.cat([self.rest[None], self.variances]).double(), len(mean) - len(axes)
+        var = b[:, None] ** 2 * (l + 1 / gamma[:, None])  # (M, K + 1), of every direction at every level
+        along = (flat @ axes.T)[:, None] - b[:, None] * (axes @ mean)  # (N, M, K)
+        size = (flat**2).sum(1)[:, None] - 2 * b * (flat @ mean)[:, None] + b**2 * (mean**2).sum()
+        across = (size - (along**2).sum(2)).clamp(min=0)
+        cost = (along**2 / var[:, 1:] + var[:, 1:].log()).sum(2) + across / var[:, 0] + many * var[:, 0].log()
+        i = cost.argmin(1).clamp(1, len(u) - 2)[:, None]
+        low, mid, high = (cost.gather(1, i + k)[:, 0] for k in (-1, 0, 1))
+        bend = (low - 2 * mid + high).clamp(min=1e-12)
+        return (u[i[:, 0]] + ((low - high) / (2 * bend)).clamp(-1, 1) * (u[1] - u[0])).to(x_t)
+
+
+# %%
+#| exports
+FARTHEST = 1e12  # an SNR beyond which an image is taken for clean
+
+
+class GaussianDenoiser(Denoiser):
+    """A `Denoiser` whose network is added to what a `Gaussian` makes of the image; with a network of zeros, exact for it.
+
+    `center` is the mean of the images, (N, C, H, W) or (C, H, W), its own by default; `variances` (K,) along its
+    directions, in place of its own. `F(x, level, extra=)` is told the Gaussian's estimates of image and noise,
+    (N, 2C, H, W); the noise fades where not even the first direction is seen.
+    """
+
+    def __init__(self, gaussian: Gaussian, path: Path, F: Callable, stats: Stats, xT: Tensor | None = None,
+                 center: Tensor | None = None, variances: Tensor | None = None, span: tuple[float, float] = LEVELS):
+        super().__init__(path, F, "edm", stats, xT, span)
+        self.gaussian, self.given = gaussian, (center, variances)
+
+    @property
+    def center(self) -> Tensor:
+        return self.gaussian.center.view(self.gaussian.shape) if self.given[0] is None else self.given[0]
+
+    @property
+    def variances(self) -> Tensor: return self.gaussian.variances if self.given[1] is None else self.given[1]
+
+    def parts(self, x_t: Tensor, v: Tensor, t: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        "The Gaussian's estimates of image and noise, and what the network adds to the image: (N, C, H, W) each."
+        image, noise = self.gaussian.estimates(v, gamma, self.variances)
+        told = torch.cat([self.center + image, bcast(self.shown(gamma), v) * noise], 1)
+        F = self.ask(x_t, t, scalings("edm", self.path.coefs(t), self.stats).inp, extra=told)
+        return self.center + image, noise, bcast(self.scale(gamma), v) * F
+
+    def scale(self, gamma: Tensor) -> Tensor:
+        "The deviation that a pixel of the mean variance has left in noise, (N,): what the network's output is scaled by."
+        spread = self.gaussian.spread(self.variances).to(gamma)
+        return (spread / (1 + gamma * spread)).sqrt()
+
+    def shown(self, gamma: Tensor) -> Tensor:
+        "How much of the estimate of the noise the network is shown, (N,): nothing where no direction is seen."
+        seen = gamma * self.variances.max().to(gamma)
+        return (seen / (1 + seen)).sqrt()
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        t = self.fits(x_t, t).expand(len(x_t))
+        a, b, c = self.path.coefs(t)
+        gamma = self.path.gamma(t).clamp(max=FARTHEST)
+        unit = torch.where(gamma > 0, 1 / torch.maximum(c, b * FARTHEST**-0.5), 0.0)
+        own = x_t if self.xT is None else x_t - bcast(a, x_t) * self.xT
+        image, _, added = self.parts(x_t, bcast(unit, x_t) * (own - bcast(b, x_t) * self.center), t, gamma)
+        return image + added
+
+    def residual(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        "eps_hat - eps at x_t = mix(x0, eps, t), without a difference of images: (N, C, H, W)."
+        x_t = self.path.mix(x0, eps, t, self.xT)
+        t = self.fits(x_t, t).expand(len(x0))
+        gamma = self.path.gamma(t)
+        root = bcast(gamma.sqrt(), x0)
+        _, noise, added = self.parts(x_t, root * (x0 - self.center) + eps, t, gamma)
+        return noise - eps - root * added
+
+
+# %% [markdown]
+# In the six-dimensional world above the estimate must be the exact one, $\mathbb E[x_0|x_t]$ without a code and $\mathbb E[x_0|x_t,z]$ with it, on every path; on a bridge that ends at the picture of the code, it must be what conditioning a Gaussian gives. The network here says nothing.
+
+# %%
+whole = Gaussian((6, 1, 1)).double()
+whole.fit((mu[:, None] + root @ w).T.reshape(200, 6, 1, 1))
+test_close(whole.spread(), torch.trace(Sigma) / 6, eps=1e-9)
+left = whole.known(code.left)
+silent = lambda x, level, extra: torch.zeros_like(x)
+shaped = lambda v: v.reshape(-1, 6, 1, 1)
+center, noise_z = code.picture(z), torch.diag(code.left)
+for path in (VPCosine(), VPLinear(), VE(), Pinned(VPLinear(0.1, 2.0))):
+    bridge = isinstance(path, Pinned)
+    for share in (0.02, 0.5, 0.95):
+        t = torch.full((50,), share * path.T, dtype=torch.float64)
+        told = GaussianDenoiser(whole, path, silent, Stats(), center if bridge else None,
+                                center, left)
+        x_t = path.mix(shaped(x0), shaped(eps), t, told.xT)
+        if bridge:
+            a, b, c = (v[:1, None] for v in path.coefs(t))
+            own, m = x_t.flatten(1) - a * center.flatten(1), center.flatten(1)
+            S = Sigma - Sigma @ A.T @ torch.linalg.inv(A @ Sigma @ A.T + noise_z) @ A @ Sigma
+            gain = b * S @ torch.linalg.inv(b**2 * S + c**2 * torch.eye(6))
+            want = m + (own - b * m) @ gain.T
+        else:
+            want = world.denoiser(path, z)(x_t.flatten(1), t)
+            free = GaussianDenoiser(whole, path, silent, Stats())
+            exact = denoiser(world.data, path)(x_t.flatten(1), t)
+            test_close(free(x_t, t).flatten(1), exact, eps=1e-9)
+        test_close(told(x_t, t).flatten(1), want, eps=1e-9)
+        r = path.gamma(t).sqrt()[:, None] * (x0 - want)
+        test_close(told.residual(shaped(x0), shaped(eps), t).flatten(1), r, eps=1e-8)
+
+# %% [markdown]
+# Single precision does it too, at both ends of the noise scale: digits, with the residual in double precision beside it. At the end of a bridge, where $\gamma=0$, the estimate is the mean; without noise it is the image.
+
+# %%
+whole = Gaussian((1, 8, 8), 40)
+whole.fit(digits)
+x, noise = digits[:200], torch.randn(200, 1, 8, 8, generator=g)
+fine = Gaussian((1, 8, 8), 40).double()
+fine.load_state_dict(whole.state_dict())
+worst = {}
+for u in (-9.0, -4.0, 4.0, 16.0):
+    t = VPLinear().t_of_gamma(torch.tensor(u).double().exp()).expand(200)
+    r, R = (GaussianDenoiser(known, VPLinear(), silent, Stats()).residual(
+                x.to(known.center), noise.to(known.center), t) for known in (whole, fine))
+    worst[f"{u:g}"] = float((r - R).abs().max() / R.square().mean().sqrt())
+assert max(worst.values()) < 1e-4
+bridge, end = Pinned(VPLinear(0.1, 2.0)), torch.ones(200, dtype=torch.float64)
+D = GaussianDenoiser(whole, bridge, silent, Stats(), xT=x, center=x)
+test_eq(D(x, end), x)
+test_close(GaussianDenoiser(whole, VPLinear(), silent, Stats())(x, 0 * end), x, eps=1e-4)
+Table(worst, r"$\log\gamma$", "largest error / root mean square of the residual")
+
+# %% [markdown]
+# ## The level, read from the picture
+#
+# A noise-blind encoder is not told $\gamma$, but a picture shows it: where images have little variance, what is there is noise. Along direction $j$ the noisy image is normal with mean $b\,m_j$ and variance $b^2\ell_j+c^2$, independently of the others. On a VP path ($b^2+c^2=1$) both are functions of $u=\log\gamma$ alone, so $u$ can be estimated as what makes the picture most likely:
+#
+# $$\hat u=\arg\min_u\sum_j\Big[\log(b^2\ell_j+c^2)+\frac{(e_j^\top x_t-b\,m_j)^2}{b^2\ell_j+c^2}\Big].$$ {#eq-gauss-level}
+#
+# How well? A variance that is estimated from one normal number has a Fisher information of one half in its logarithm. Here $b^2\ell+c^2=(1+\gamma\ell)/(1+\gamma)$, so the logarithm's derivative in $u$ is $w_j-b^2$, and for many directions
+#
+# $$\operatorname{std}\hat u\approx\Big[\tfrac12\sum_j(w_j-b^2)^2\Big]^{-1/2},$$ {#eq-gauss-fisher}
+#
+# $\sqrt{2/d}/b^2$ where no direction is seen. Where all are, $w_j\approx1\approx b^2$, and the level cannot be told, nor need it: the image is clear. In much noise ($b^2\ll1$) it cannot be told either; the estimate then tends to the noisy end, where nothing is said. Checked on Gaussian images with the moments of the patches:
+
+# %%
+pictures = Gaussian(patches.shape[1:], 128)
+pictures.fit(patches)
+l = torch.cat([pictures.variances, pictures.rest.expand(768 - 128)])
+made = torch.randn(400, 768, generator=g)
+along = made @ pictures.axes.T
+flat = pictures.rest.sqrt() * (made - along @ pictures.axes)
+flat = pictures.center + flat + (along * pictures.variances.sqrt()) @ pictures.axes
+u, rows = torch.linspace(-9, 14, 93), {}
+for at in (0.0, 2.0, 4.0, 6.0):
+    gamma = math.exp(at)
+    b = (gamma / (1 + gamma)) ** 0.5
+    x_t = b * flat + (1 - b**2) ** 0.5 * torch.randn(400, 768, generator=g)
+    found = pictures.level(x_t.view(400, *patches.shape[1:]), u)
+    said = (((gamma * l / (1 + gamma * l) - b**2) ** 2).sum() / 2) ** -0.5
+    assert abs(found.mean() - at) < 4 * said / 20 + 0.02
+    test_close(found.std() / said, 1.0, eps=0.2)
+    rows[f"{at:g}"] = {"mean read": f"{found.mean():.2f}", "std": found.std().item(),
+                       "std, predicted": said.item()}
+Table(rows, r"$\log\gamma$")
+
 # %% [markdown]
 # ## Images are not Gaussian
 #
@@ -266,7 +532,7 @@ for v in torch.tensor([0.05, 0.5, 5.0]).double():
 Table(rows, "squared error / said")
 
 # %% [markdown]
-# Before `fit`, and where there is nothing to tell, the code says its prior; more axes than images, or than values in an image, are left out.
+# Before `fit`, and where there is nothing to tell, the code says its prior; more axes than images, or than values in an image, are left out. Sets with less variance than images have still give a Gaussian that denoises.
 
 # %%
 few = LinearCode((1, 8, 8), 12)
@@ -279,14 +545,23 @@ mean, std = few(digits[:3], *at)
 assert (std[:, :4] < 1).all() and (std[:, 4:] == 1).all() and (mean[:, 4:] == 0).all()
 few.fit(torch.zeros(6, 1, 8, 8))
 test_eq(few(digits[:3], *at)[1], torch.ones(3, 12))
+for odd in (digits[:2], torch.zeros(6, 1, 8, 8), digits[:1].expand(9, -1, -1, -1)):
+    own = Gaussian((1, 8, 8), 40)
+    own.fit(odd)  # two images, none but zeros, one image nine times
+    D = GaussianDenoiser(own, VPCosine(), silent, Stats())
+    assert D(odd, torch.full((len(odd),), 0.5).double()).isfinite().all()
 
 # %%
-with expect_fail(ValueError, contains="std: expected a finite number in [0.01, 1]"):
-    LinearCode((1, 8, 8), 12, std=0.0)
+with expect_fail(ValueError, contains="std: expected a finite number in [0, 1]"):
+    LinearCode((1, 8, 8), 12, std=-0.1)
 with expect_fail(ValueError, contains="x: expected two or more floating-point images"):
     few.fit(digits[:1])
 with expect_fail(ValueError, contains="x: expected finite images"):
     few.fit(digits[:9] / 0)
+with expect_fail(ValueError, contains="x: expected two or more floating-point images"):
+    whole.fit(digits[:1])
+with expect_fail(ValueError, contains="components: expected an integer"):
+    Gaussian((1, 8, 8), 0)
 
 # %% [markdown]
 # ## What can go wrong

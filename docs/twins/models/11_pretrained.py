@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from scoreae.core.checks import require, require_choice
+from scoreae.foundations.gaussians import GaussianDenoiser
 from scoreae.foundations.paths import Diffusion, as_time
 from scoreae.foundations.scores import Denoiser, Scalings, plain_residual, scalings
 
@@ -147,8 +148,9 @@ with expect_fail(ValueError, contains="alpha_bar: expected two or more falling")
 # %%
 #| exports
 def _network(D: Callable) -> nn.Module | None:
-    "The module behind a denoiser: itself, or the network of a `Denoiser`."
-    return next((v for v in (D, getattr(D, "F", None)) if isinstance(v, nn.Module)), None)
+    "The module behind a denoiser: itself, or the network of a `Denoiser`, with the Gaussian that it corrects."
+    found = next((v for v in (D, getattr(D, "F", None)) if isinstance(v, nn.Module)), None)
+    return nn.ModuleList([found, D.gaussian]) if found and isinstance(D, GaussianDenoiser) else found
 
 
 class Given(nn.Module):

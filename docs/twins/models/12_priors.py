@@ -68,7 +68,7 @@ def kl_per_axis(mean: Tensor, var: Tensor) -> Tensor:
 #
 # A small ridge, $10^{-6}$ of each axis's variance, keeps collinear or dead axes from making $C$ singular.
 #
-# Any prior answers four calls: `fit`, `sample`, `rate`, and, for the codes of a deterministic encoder, `noised`. A rate that has to be estimated takes a seed; this one is exact.
+# Any prior answers four calls: `fit`, `sample`, `rate`, and, for the codes of a deterministic encoder, *noised*. A rate that has to be estimated takes a seed; this one is exact.
 
 # %%
 #| exports

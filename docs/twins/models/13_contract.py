@@ -41,7 +41,8 @@ from scoreae.core.checks import check_images, check_shape, in_batches, randn_lik
 from scoreae.core.checks import require, require_choice, require_int, require_number, rng, sqnorm
 from scoreae.foundations import paths, samplers
 from scoreae.foundations.bounds import MOST_LEVELS, WEIGHTINGS, Bound, bound_terms, default_gamma_max, noise_levels
-from scoreae.foundations.scores import LEVELS, Stats, residual
+from scoreae.foundations.gaussians import Gaussian, GaussianDenoiser, LinearCode
+from scoreae.foundations.scores import LEVELS, Denoiser, Stats, residual
 from scoreae.models.pretrained import Discrete
 from scoreae.models.priors import DiffusionPrior, GaussianPrior, kl_per_axis
 
@@ -156,6 +157,7 @@ class Autoencoder(nn.Module):
         self.path, self.weighting, self.kl_weight = path, weighting, require_number(kl_weight, "kl_weight", 0)
         self.gamma_max = default_gamma_max(256) if gamma_max is None else require_number(gamma_max, "gamma_max", 1)
         self.prior, self.trained = GaussianPrior(z_dim), {}
+        self.gaussian = self.linear = None  # of the images and of their codes, where a model `begins` there
         self.register_buffer("moments", torch.tensor([0.25, 0.25, 0.0]))  # of x_0, of x_T, mixed
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
@@ -352,6 +354,61 @@ def loss(self: Autoencoder, x: Tensor, g: torch.Generator) -> tuple[Tensor, dict
 
 
 # %% [markdown]
+# ## Where a model begins
+#
+# A network of random weights knows nothing of images, and what it says at first has to be unlearned. Every model of this library has a member that is known in closed form: the one for Gaussian images. So it begins there (`begin="gaussian"`). The code is the principal components with a little noise, $\sqrt{s}$ of deviation; the picture of a code is the mean of the images that have it; the estimate of an image in noise is the Gaussian's, given the code ([Linear codes](../foundations/09_gaussians.ipynb)). The networks are *added*, and their last layers begin at zero. `begin="random"` is the network alone.
+
+# %%
+#| exports
+BEGINNINGS = ("gaussian", "random")
+BEGIN_IMAGES = 10_000  # as many, at most, decide where a model begins
+LEFT = 0.01  # share of a coded variance that is never taken for known: codes may be noised, and learn to say other things
+COMPONENTS = 256  # directions of the Gaussian that models begin as, or as many as the code has axes
+
+
+@patch
+def begins(self: Autoencoder, begin: str, std: float, *last: nn.Module) -> None:
+    "Begin as the Gaussian, with codes of deviation `std`, if `begin` says so: the layers `last` are set to zero."
+    require_choice(begin, "begin", BEGINNINGS)
+    if begin == "random": return
+    self.gaussian = Gaussian(self.shape, max(COMPONENTS, self.z_dim))
+    self.linear = LinearCode(self.shape, self.z_dim, std)
+    for p in (p for layer in last for p in layer.parameters()): nn.init.zeros_(p)
+
+
+@patch
+def first_code(self: Autoencoder, x: Tensor) -> tuple[Tensor, Tensor] | tuple[float, None]:
+    "Mean and deviation (N, z_dim) of the code of clean images that the model begins with; 0 and None if with none."
+    if self.linear is None: return 0.0, None
+    return self.linear(x, x.new_tensor(math.inf), x.new_ones(()))
+
+
+@patch
+def correction(self: Autoencoder, x: Tensor, *level: Tensor) -> Tensor:
+    """What the encoder's network says of images: of a model that begins as the Gaussian, divided by the root of its last
+    layer's inputs. The first steps of Adam move every weight alike, and would move the code by their sum."""
+    out = self.encoder_net(x, *level)
+    return out if self.gaussian is None else out / self.encoder_net.head.in_features**0.5
+
+
+@patch
+def first_picture(self: Autoencoder, z: Tensor) -> Tensor | float:
+    "The images (N, C, H, W) that codes begin as; 0 if with none."
+    return 0.0 if self.linear is None else self.linear.picture(z)
+
+
+@patch
+def corrects(self: Autoencoder, F: Callable, xT: Tensor | None = None, center: Tensor | None = None) -> Denoiser:
+    """The estimate that adds `F(x, level, extra=)` to the Gaussian's, given a code with the picture `center`, or no code.
+
+    Of a model that begins at random it is `F(x, level)` alone.
+    """
+    if self.gaussian is None: return Denoiser(self.path, F, "edm", self.stats, xT, span=self.span)
+    variances = None if center is None else self.gaussian.known(self.linear.left.clamp(min=LEFT))
+    return GaussianDenoiser(self.gaussian, self.path, F, self.stats, xT, center, variances, self.span)
+
+
+# %% [markdown]
 # ## The bound
 #
 # The bound of [Bounds](../foundations/06_bounds.ipynb), with the model's own denoiser, endpoint and prior. What is bounded is the generative model in continuous time: a code from the prior, then the reverse process of the *unclamped* estimate. `sample` approximates that process in a few steps, and clamps. A deterministic code needs a noise of its own, `tau` ([Priors](12_priors.ipynb)), for a bound on $\log p(x)$, and then the prior is that of noised codes; without it the answer covers $\log p(x|z)$ and says so. Any $\tau$ gives a true bound; `choose_noise` finds a good one on validation images. The prior is fitted once, when training is finished.
@@ -402,7 +459,12 @@ def choose_noise(self: Autoencoder, x: Tensor, levels: int | None = None,
 
 @patch
 def prepare(self: Autoencoder, x: Tensor) -> None:
-    "Called once with the training images (N, C, H, W) before the first training step; nothing by default."
+    "Called with the training images (N, C, H, W) before the first step: fit what the model begins as, unless it is fitted."
+    if self.linear is None or self.linear.fitted: return
+    some = x[torch.randperm(len(x), generator=rng(0))[:BEGIN_IMAGES].sort().values.to(x.device)]
+    if self.gaussian is None: return self.linear.fit(some)
+    self.gaussian.fit(some)
+    self.linear.take(self.gaussian.center, self.gaussian.axes, self.gaussian.variances)
 
 
 @patch
@@ -419,7 +481,7 @@ def finish(self: Autoencoder, x: Tensor) -> None:
 
 # %%
 #| exports
-FORMAT = 1
+FORMATS = (1, 2)  # 1 was written before models began as Gaussians
 PATHS = (paths.VPLinear, paths.VPCosine, paths.VE, Discrete)
 PRIORS = (GaussianPrior, DiffusionPrior)
 
@@ -442,8 +504,8 @@ def _read_config(folder: FilePath) -> dict:
     file = folder / "config.json"
     config = json.loads(file.read_text())
     found = config.get("format") if isinstance(config, dict) else None
-    known = type(found) is int and found == FORMAT
-    require(known, "folder", f"format {found!r} in {file}", f"a model in format {FORMAT}")
+    known = type(found) is int and found in FORMATS
+    require(known, "folder", f"format {found!r} in {file}", f"a model in a format of {FORMATS}")
     complete = {"class", "config", "weights", "sha256"} <= set(config) and isinstance(config["config"], dict)
     name = config.get("weights")
     plain = isinstance(name, str) and re.fullmatch(r"model-[0-9a-f]{8}\.safetensors", name)
@@ -456,7 +518,7 @@ def _packed(model: Autoencoder) -> tuple[str, bytes, bytes]:
     rich = {k: {"path": type(v).__name__, **asdict(v)} if type(v) in PATHS else v for k, v in model.config.items()}
     data = safetensors.save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
     digest = hashlib.sha256(data).hexdigest()
-    config = {"format": FORMAT, "class": type(model).__name__, "config": rich, "trained": model.trained}
+    config = {"format": FORMATS[-1], "class": type(model).__name__, "config": rich, "trained": model.trained}
     config |= {"prior": {"class": type(model.prior).__name__, **model.prior.config}}
     config |= {"weights": f"model-{digest[:8]}.safetensors", "sha256": digest}
     try: text = json.dumps(config, indent=1)
@@ -514,11 +576,18 @@ def _prior(z_dim: int, config: dict) -> GaussianPrior:
 
 
 @patch(cls_method=True)
+def older(cls: Autoencoder, config: dict) -> dict:
+    "The arguments of a model that was saved in format 1, as today's constructor takes them."
+    return {"begin": "random", **config} if "begin" in inspect.signature(cls.__init__).parameters else config
+
+
+@patch(cls_method=True)
 def load(cls: Autoencoder, folder: str | os.PathLike, **given) -> Autoencoder:
     "The model saved in `folder`, of this class, on the CPU. `given`: arguments that JSON could not keep (networks)."
     config, weights = read_model(folder)
     kind = config["class"]
     require(kind == cls.__name__, "folder", f"a saved {kind} in {folder}", f"a saved {cls.__name__}")
+    if config["format"] == 1: config["config"] = cls.older(config["config"])
     try:
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
             model = cls(**({k: _argument(v) for k, v in config["config"].items()} | given))

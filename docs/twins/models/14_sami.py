@@ -4,7 +4,7 @@
 # > The encoder guides an unconditional score; there is no decoder. From Bayes' rule to the loss, its units, and three ways to train it.
 
 # %% [markdown]
-# SAMI [@lyo2025sami] makes an autoencoder out of two networks that both exist already: an unconditional denoiser, and an encoder. Decoding is *denoising guided by the encoder*: at each noise level the encoder looks at the noisy image and says in which direction it should change for the code to become more likely. This page derives that estimate and its loss, says what is bounded and what the rate's weight means in nats, and trains a small model on digits. [Why SAMI disentangles](../sami_claims/61_why_sami_disentangles.ipynb), [Guidance in use](../use/43_guidance.ipynb) and [A frozen denoiser](../sami_claims/66_frozen_denoiser.ipynb) go on.
+# SAMI [@lyo2025sami] makes an autoencoder out of two networks that both exist already: an unconditional denoiser, and an encoder. Decoding is *denoising guided by the encoder*: at each noise level the encoder looks at the noisy image and says in which direction it should change for the code to become more likely. This page derives that estimate and its loss, says what is bounded and what the rate's weight means in nats, and trains a small model. [Why SAMI disentangles](../sami_claims/61_why_sami_disentangles.ipynb), [Guidance in use](../use/43_guidance.ipynb) and [A frozen denoiser](../sami_claims/66_frozen_denoiser.ipynb) go on.
 #
 # Statements about the method follow the paper's abstract, public reviews and summaries; the derivations are ours.
 
@@ -274,7 +274,7 @@ test_close(Shown(linear)(x0, t), Shown(linear)(x0, t), eps=1e-15)
 #
 # The default path is VP-cosine and ends at $\log\gamma=-\log5d$ for images of $d$ values: the mismatch with $\mathcal N(0,I)$ then costs about a tenth of a nat (`start_kl`), and nothing is spent on learning guidance from noise in which no image is left.
 #
-# Three **regimes** differ in what the denoiser learns:
+# Three **regimes**:
 #
 # * `joint`: both networks minimise @eq-loss, a fraction `p_uncond` of the images without guidance;
 # * `pinned`: the denoiser learns its own unguided score only, the encoder through the guidance;
@@ -282,16 +282,15 @@ test_close(Shown(linear)(x0, t), Shown(linear)(x0, t), eps=1e-15)
 #
 # The denoiser is a U-Net of this library, or any that is given ([Denoisers from elsewhere](11_pretrained.ipynb)), and so is the encoder. A given denoiser brings its path; on a table of noise levels, training stops at the table's cleanest entry.
 #
-# The library's own encoder, if it is told the level, *begins as the linear code* $\mu_{\mathrm{lin}},\sigma_{\mathrm{lin}}$ of [Linear codes](../foundations/09_gaussians.ipynb). The network's outputs $m,r$, zero at first, correct it. They fade with the Wiener factor $w_1$ of the first component, and $f$ is the floor:
+# The library's own networks *begin as the Gaussian* ([Gaussian images](../foundations/09_gaussians.ipynb)): its best free estimate, and the linear code $\mu_{\mathrm{lin}},\sigma_{\mathrm{lin}}$ at the level that the encoder is told or, noise-blind, reads from the picture. The encoder's outputs $m,r$, zero at first, fade with the Wiener factor $w_1$ of the first component, and $f$ is the floor:
 #
 # $$\mu=\mu_{\mathrm{lin}}+w_1m,\qquad\sigma=f+\operatorname{softplus}\big(\operatorname{softplus}^{-1}(\sigma_{\mathrm{lin}}-f)+w_1r\big).$$ {#eq-corrected}
 #
-# Random features respond to noise as to images; training may shrink their guidance to zero, and stay there ([Beginnings](../sami_claims/60_beginnings.ipynb)).
+# (Random features respond to noise as to images, and may fall silent: [Beginnings](../sami_claims/60_beginnings.ipynb).)
 
 # %%
 #| exports
 REGIMES = ("joint", "pinned", "frozen")
-LINEAR_IMAGES = 10_000  # as many, at most, decide about the linear code
 
 
 class SAMI(Autoencoder):
@@ -300,8 +299,8 @@ class SAMI(Autoencoder):
     `regime` "joint", "pinned" or "frozen" (which needs a trained `denoiser`); `p_uncond`: unguided share in "joint".
     `kl_weight` is beta against the pixel-summed error, annealed as `anneal` says; `noise` levels: "stratified",
     "uniform" or "high". Images (C, H, W) of `shape`, codes of `z_dim` axes with standard deviations above `std_floor`;
-    `time_conditioned` tells the encoder log gamma; it then begins as a `LinearCode` (`begin` "linear", the default if
-    told) or at random (the only way if not). `denoiser`: any callable (x_t, t) -> x0_hat with its `path`, or what
+    `time_conditioned` tells the encoder log gamma. `begin`: "gaussian", "linear" (the code only), both for a told encoder
+    of the library's own, or "random". `denoiser`: any callable (x_t, t) -> x0_hat with its `path`, or what
     `from_diffusers` gives; `encoder`: a module, images (and levels) to (N, 2 z_dim): means, raw deviations.
     """
 
@@ -322,7 +321,7 @@ class SAMI(Autoencoder):
         self.std_floor, self.anneal = require_number(std_floor, "std_floor", 0, above=True), anneal
         annealed(kl_weight, anneal, 0.0)
         self.time_conditioned, self.noise, self.watched = time_conditioned, noise, {}
-        self.linear = self._linear(begin, encoder is None)
+        self._begin(begin, encoder is None, given is None)
         self._networks(given, encoder, *check_widths(width, encoder_width))
         self.draw_times(1, torch.Generator())
 
@@ -349,12 +348,6 @@ class SAMI(Autoencoder):
         require_choice(mode, "mode", MODES)
         D = self.denoiser(z, axes=axes)
         return D if mode == "sample" or self.time_conditioned else Shown(D)
-
-    def prepare(self, x: Tensor) -> None:
-        "Fit the linear code to the training images (N, C, H, W), unless it has been fitted before."
-        if self.linear is None or self.linear.fitted: return
-        some = torch.randperm(len(x), generator=rng(0))[:LINEAR_IMAGES].sort().values
-        self.linear.fit(x[some.to(x.device)])
 
     def loss(self, x: Tensor, g: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         "The training loss, and its parts with what is `watched`: free and guided error, guidance, pin."
@@ -383,16 +376,18 @@ def _tried(net: nn.Module, name: str, shape: tuple[int, ...], call: Callable) ->
 
 
 @patch
-def _linear(self: SAMI, begin: str | None, own: bool) -> LinearCode | None:
-    "The linear code that a told encoder of the library's own begins with; none if it begins at random."
-    fits = self.time_conditioned and own
-    begin = ("linear" if fits else "random") if begin is None else begin
-    require_choice(begin, "begin", ("linear", "random"))
-    require(begin == "random" or fits, "begin", begin, "'random', unless the library's own encoder is told the level")
+def _begin(self: SAMI, begin: str | None, own: bool, free: bool) -> None:
+    "Where an encoder of the library's `own` begins, and with it a denoiser that is `free` to; others at random."
+    can = {"gaussian": own and free, "linear": own and self.time_conditioned, "random": True}
+    begin = next(k for k in can if can[k]) if begin is None else begin
+    require_choice(begin, "begin", tuple(can))
+    require(can[begin], "begin", begin, f"one of {[k for k in can if can[k]]} with these networks")
     self.config["begin"] = begin
-    if begin == "random": return None
+    if begin == "random": return
     require(self.std_floor < 0.9, "std_floor", self.std_floor, "less than 0.9 for a linear beginning")
-    return LinearCode(self.shape, self.z_dim, min(0.9, max(0.2, 2 * self.std_floor)))
+    std = min(0.9, max(0.2, 2 * self.std_floor))
+    if begin == "gaussian": self.begins(begin, std)
+    else: self.linear = LinearCode(self.shape, self.z_dim, std)
 
 
 @patch
@@ -403,9 +398,9 @@ def _networks(self: SAMI, given: Given | None, encoder: nn.Module | None, width:
         half = torch.tensor(self.path.T / 2)
         _tried(given, "denoiser", self.shape, lambda x: given(x, half))
         self.config["denoiser"] = given.spec
-    self.net = given or UNet(self.shape, width)
+    self.net = given or UNet(self.shape, width, extra=0 if self.gaussian is None else 2 * self.shape[0])
     if self.regime == "frozen": self.net.eval().requires_grad_(False)
-    if encoder is None: encoder = HalfUNet(self.shape, 2 * self.z_dim, small, levels=self.time_conditioned)
+    if encoder is None: encoder = HalfUNet(self.shape, 2 * self.z_dim, small, levels=self.time_conditioned or self.gaussian is not None)
     else: self.config["encoder"] = {"given": type(encoder).__name__}
     require(isinstance(encoder, nn.Module), "encoder", encoder, "a module, as in load(folder, encoder=...)")
     self.encoder_net = encoder
@@ -422,6 +417,13 @@ def save(self: SAMI, folder) -> None:
     Autoencoder.save(self, folder)
 
 
+@patch(cls_method=True)
+def older(cls: SAMI, config: dict) -> dict:
+    "In format 1 a told encoder of the library's own began linear, unless it was told otherwise."
+    own = config.get("time_conditioned", False) and config.get("encoder") is None
+    return {"begin": "linear" if own else "random", **config}
+
+
 # %% [markdown]
 # Every step has errors with and without guidance *on the same noise*, kept for the training's history: `free` and `guided`, $\tfrac12\|\varepsilon-\hat\varepsilon\|^2$ without and with guidance; `guidance`, $\tfrac12\|c\,G\|^2$, the rate at which information comes in per unit of $\log\gamma$ if the guidance is exact ([Gaps](../foundations/07_gaps.ipynb)); and `pin`, the correlation of $c\,G$ with the free estimate $\hat\varepsilon_{\mathrm{free}}$. Exact guidance has mean zero at every $x_t$, so it is uncorrelated with every function of $x_t$: a `pin` far from 0 says that it is not exact.
 
@@ -430,8 +432,7 @@ def save(self: SAMI, folder) -> None:
 @patch
 def base(self: SAMI) -> Denoiser | Given:
     "The unconditional denoiser, (x_t, t) -> x0_hat."
-    if isinstance(self.net, Given): return self.net
-    return Denoiser(self.path, self.net, "edm", self.stats, span=self.span)
+    return self.net if isinstance(self.net, Given) else self.corrects(self.net)
 
 
 @patch
@@ -444,13 +445,20 @@ def draw_times(self: SAMI, n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
 @patch
 def codes(self: SAMI, x: Tensor, level: Tensor | None = None) -> tuple[Tensor, Tensor]:
     "Mean and standard deviation (N, z_dim) of q(z | x) for clean or, with `level` = log gamma (N,), noisy images."
+    if not self.time_conditioned and self.gaussian is not None: level = self.gaussian.level(x, self._grid(), self.path.vp)
     told = x.new_full(x.shape[:1], self.span[1]) if level is None else level
-    out = self.encoder_net(x, told) if self.time_conditioned else self.encoder_net(x)
+    out = self.correction(x, told) if self.time_conditioned or self.gaussian is not None else self.correction(x)
     fits = isinstance(out, Tensor) and out.ndim == 2 and out.shape[1] == 2 * self.z_dim and out.shape[0] == x.shape[0]
     require(fits, "encoder", out, f"an output of shape (N, {2 * self.z_dim})")
     mean, raw = out.chunk(2, 1)
     if self.linear is not None: mean, raw = self._corrected(x, level, mean, raw)
     return mean, softplus(raw) + self.std_floor
+
+
+@patch
+def _grid(self: SAMI) -> Tensor:
+    "The levels between which a noise-blind encoder finds that of an image."
+    return torch.linspace(*self.span, 57)
 
 
 @patch
@@ -493,7 +501,7 @@ flat = images[:9].flatten(1) - told.linear.center
 white = flat @ told.linear.axes.T / told.linear.variances.sqrt()
 test_close(told.encode(images[:9]), 0.96**0.5 * white, eps=1e-4)
 torch.nn.init.normal_(told.encoder_net.head.weight, std=0.1, generator=g)
-m, r = told.encoder_net(x_t, gamma.log()).chunk(2, 1)
+m, r = told.correction(x_t, gamma.log()).chunk(2, 1)
 found, f = told.codes(x_t, gamma.log()), told.std_floor
 test_close(found[0], want[0] + w1 * m, eps=1e-5)
 test_close(found[1], f + softplus(w1 * r + (want[1] - f).expm1().log()), eps=1e-5)
@@ -560,7 +568,7 @@ def net_gradient(model, scale):
 
 
 for regime, same in [("pinned", True), ("joint", False)]:
-    model = SAMI((1, 8, 8), 4, width=8, regime=regime)
+    model = SAMI((1, 8, 8), 4, width=8, regime=regime, begin="random")
     assert torch.equal(net_gradient(model, 1.0), net_gradient(model, 2.0)) is same
 
 # %%
@@ -595,7 +603,7 @@ for name, kw in {
     "path: expected the unpinned path": {"denoiser": lambda x, t: x},
     "encoder: expected an output of shape (N, 8)": {"encoder": torch.nn.Flatten()},
     "noise: expected one of": {"noise": "low"},
-    "begin: expected 'random'": {"begin": "linear"},
+    "begin: expected one of ['gaussian', 'random']": {"begin": "linear"},
     "anneal: expected one of": {"anneal": "fast"},
 }.items():
     with expect_fail(ValueError, contains=name): SAMI((1, 8, 8), 4, width=8, **kw)
@@ -632,7 +640,7 @@ Table({k: f"{v:.3f}" for k, v in found.items()}, "of 32 images", "mean (nats)")
 # %% [markdown]
 # ## On digits, briefly
 #
-# 150 steps, gradients clipped: guidance can spike.
+# Begun as the Gaussian; 150 steps, gradients clipped.
 
 # %%
 #| hide
@@ -642,6 +650,7 @@ torch.manual_seed(0);
 model = SAMI((1, 8, 8), z_dim=8, width=8, encoder_width=12)
 opt = torch.optim.AdamW(model.parameters(), lr=4e-3, fused=True)
 train, history = images[:1400], []
+model.prepare(train)  # where it begins
 for _ in range(150):
     batch = train[torch.randint(len(train), (64,), generator=g)]
     loss, parts = model.loss(batch, g)
@@ -651,7 +660,7 @@ for _ in range(150):
     opt.step()
     history.append((parts["denoising"].item(), parts["rate"].item()))
 first, last = (torch.tensor(h).mean(0) for h in (history[:20], history[-20:]))
-assert last[0] < 0.7 * first[0]
+assert last[0] < 0.9 * first[0]  # of what the Gaussian leaves
 rows = {"first 20": first, "last 20": last}
 Table({k: {"denoising": f"{d:.2f}", "rate (nats)": f"{r:.2f}"}
        for k, (d, r) in rows.items()}, "mean over the steps")
@@ -697,7 +706,7 @@ for row, (name, pictures) in zip(axes, rows.items(), strict=True):
 # | $\beta$ | raised in the course of training | constant, or raised (`anneal`) |
 # | denoiser, trained jointly | not known to us whether pinned | `p_uncond`, or `regime="pinned"` |
 # | denoiser, pre-trained | frozen; high noise levels oversampled | `regime="frozen"`; `noise="high"` |
-# | encoder | noise-blind | the same, or told; ours then begins linear |
+# | encoder | noise-blind | the same, or told; ours begins linear |
 # | network's output | the noise | preconditioned ([Scores](../foundations/04_scores.ipynb)) |
 # | samples | $z\sim\mathcal N(0,I)$, ancestral | $z$ from the fitted prior ([Priors](12_priors.ipynb)), any sampler |
 #

@@ -62,6 +62,7 @@ torch.manual_seed(0);
 # %%
 #| exports
 CONDITIONS = ("both", "xT", "z")
+FIRST_STD = 0.2  # deviation of the codes that a stochastic encoder begins with
 
 
 class DBAE(Autoencoder):
@@ -77,7 +78,7 @@ class DBAE(Autoencoder):
 
     def __init__(self, shape: Sequence[int], z_dim: int, *, width: int = 32, encoder_width: int | None = None,
                  path: str | Path = "vp", stochastic: bool = False, condition: str = "both", kl_weight: float = 0.0,
-                 tc_weight: float = 0.0, endpoint_noise: float = 0.0, weighting: str = "edm",
+                 tc_weight: float = 0.0, endpoint_noise: float = 0.0, weighting: str = "edm", begin: str = "gaussian",
                  gamma_max: float | None = None):  # fmt: skip
         base = {"vp": VPLinear(0.1, 2.0), "ve": VE(80.0)}.get(path) if isinstance(path, str) else path
         known = isinstance(base, Path) and not isinstance(base, Pinned)
@@ -94,17 +95,21 @@ class DBAE(Autoencoder):
         width, small = check_widths(width, encoder_width)
         self.encoder_net = HalfUNet(self.shape, z_dim * (1 + stochastic), small)
         self.endpoint_net = ImageDecoder(self.shape, z_dim, small)
-        told = {"z_dim": 0 if condition == "xT" else z_dim, "extra": 0 if condition == "z" else self.shape[0]}
-        self.net = UNet(self.shape, width, **told)
+        extra = self.shape[0] * ((condition != "z") + 2 * (begin == "gaussian"))
+        self.net = UNet(self.shape, width, z_dim=0 if condition == "xT" else z_dim, extra=extra)
+        self.begins(begin, FIRST_STD * stochastic, self.encoder_net.head, self.endpoint_net.head[-1])
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        out = self.encoder_net(x)
-        if not self.stochastic: return out, None
+        out, (first, std) = self.correction(x), self.first_code(x)
+        if not self.stochastic: return out + first, None
         mean, raw = (5 * torch.tanh(v / 5) for v in out.chunk(2, 1))
-        return mean, raw.exp() + 1e-2
+        return mean + first, raw.exp() * (1.0 if std is None else std) + 1e-2
 
-    def endpoint(self, z: Tensor) -> Tensor: return self.endpoint_net(z)
-    def prepare(self, x: Tensor) -> None: self.images.fill_(len(x))
+    def endpoint(self, z: Tensor) -> Tensor: return self.endpoint_net(z) + self.first_picture(z)
+
+    def prepare(self, x: Tensor) -> None:
+        super().prepare(x)
+        self.images.fill_(len(x))
 
     def sample(self, n: int, steps: int = 25, mode: str = "sample", seed: int | torch.Generator | None = 0,
                **kw) -> Tensor:  # fmt: skip
@@ -120,9 +125,14 @@ class DBAE(Autoencoder):
 
     def denoiser(self, z: Tensor, xT: Tensor) -> Denoiser:
         if not self.training and self.seen > 0: self._check_size(xT)
-        told = {"z": None if self.condition == "xT" else z, "extra": None if self.condition == "z" else xT}
-        F = lambda x, level: self.net(x, level, **told)
-        return Denoiser(self.path, F, "edm", self.stats, xT, span=self.span)
+        own = None if self.condition == "xT" else z
+        shown = [] if self.condition == "z" else [xT]
+
+        def F(x, level, extra=None):
+            told = shown if extra is None else [*shown, extra]
+            return self.net(x, level, z=own, extra=torch.cat(told, 1) if told else None)
+
+        return self.corrects(F, xT, self.first_picture(z) if self.condition == "z" else xT)
 
     def _check_size(self, xT: Tensor) -> None:
         "`ValueError` for endpoints (N, C, H, W) more than ten times as large as those of the training."
@@ -185,7 +195,7 @@ Table({units.get(k, k): v.item() for k, v in parts.items()}, "part of the loss")
 t, eps = torch.full((6,), 0.6, dtype=torch.float64), torch.randn(x.shape, generator=g)
 moved = {}
 for condition in CONDITIONS:
-    model = DBAE((1, 8, 8), z_dim=4, width=8, condition=condition)
+    model = DBAE((1, 8, 8), z_dim=4, width=8, condition=condition, begin="random")
     for p in model.net.parameters(): torch.nn.init.normal_(p, std=0.2, generator=g)
     z = model.encode(x)
     end = model.endpoint(z).detach()

@@ -62,23 +62,28 @@ class DiffAE(Autoencoder):
     """Diffusion autoencoder (Preechakul et al., CVPR 2022): a denoiser that is told the code, z, of a plain encoder.
 
     `weighting` "simple" (error of the noise at uniform times, as in the paper), "elbo", "edm", or "dbae": the noise
-    levels and weights of the released DBAE. `path` is an unpinned `Path`, `VPLinear()` by default.
+    levels and weights of the released DBAE. `path` is an unpinned `Path`, `VPLinear()` by default. `begin` "gaussian"
+    (with principal components as code) or "random".
     """
 
     def __init__(self, shape: Sequence[int], z_dim: int, *, width: int = 32, encoder_width: int | None = None,
-                 path: Path | None = None, weighting: str = "simple", gamma_max: float | None = None):
+                 path: Path | None = None, weighting: str = "simple", begin: str = "gaussian",
+                 gamma_max: float | None = None):
         path = VPLinear() if path is None else path
         require(isinstance(path, Path) and not isinstance(path, Pinned), "path", path, "an unpinned path")
         require_choice(weighting, "weighting", (*WEIGHTINGS, "dbae"))
         super().__init__(shape, z_dim, path, weighting="edm" if weighting == "dbae" else weighting, gamma_max=gamma_max)
         self.weighting = weighting
         width, small = check_widths(width, encoder_width)
-        self.net, self.encoder_net = UNet(self.shape, width, z_dim=z_dim), HalfUNet(self.shape, z_dim, small)
+        told = 2 * self.shape[0] * (begin == "gaussian")
+        self.net = UNet(self.shape, width, z_dim=z_dim, extra=told)
+        self.encoder_net = HalfUNet(self.shape, z_dim, small)
+        self.begins(begin, 0.0, self.encoder_net.head)
 
-    def codes(self, x: Tensor) -> tuple[Tensor, None]: return self.encoder_net(x), None
+    def codes(self, x: Tensor) -> tuple[Tensor, None]: return self.correction(x) + self.first_code(x)[0], None
 
     def denoiser(self, z: Tensor, xT: None = None) -> Denoiser:
-        return Denoiser(self.path, lambda x, level: self.net(x, level, z), "edm", self.stats, span=self.span)
+        return self.corrects(lambda x, level, extra=None: self.net(x, level, z, extra), center=self.first_picture(z))
 
     def draw_times(self, n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
         if self.weighting != "dbae": return super().draw_times(n, g)

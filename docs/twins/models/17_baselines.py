@@ -256,22 +256,24 @@ Table({"chosen τ": tau, "chosen γ": gamma,
 
 # %%
 #| exports
-def _networks(model: PlainDecoder, outputs: int, width: int, encoder_width: int | None) -> None:
-    "Give `model` its half-U-Net encoder with that many outputs, and its decoder."
+def _networks(model: PlainDecoder, outputs: int, width: int, encoder_width: int | None, begin: str, std: float) -> None:
+    "Give `model` its half-U-Net encoder with that many outputs, its decoder, and where they begin."
     width, small = check_widths(width, encoder_width)
     model.encoder_net = HalfUNet(model.shape, outputs, small)
     model.decoder_net = ImageDecoder(model.shape, model.z_dim, width)
+    model.begins(begin, std, model.encoder_net.head, model.decoder_net.head[-1])
 
 
 class AE(PlainDecoder):
-    "A plain autoencoder: half-U-Net encoder, convolutional decoder, squared error."
+    "A plain autoencoder: half-U-Net encoder, convolutional decoder, squared error; `begin` \"gaussian\" or \"random\"."
 
-    def __init__(self, shape: Sequence[int], z_dim: int, *, width: int = 32, encoder_width: int | None = None):
+    def __init__(self, shape: Sequence[int], z_dim: int, *, width: int = 32, encoder_width: int | None = None,
+                 begin: str = "gaussian"):
         super().__init__(shape, z_dim)
-        _networks(self, z_dim, width, encoder_width)
+        _networks(self, z_dim, width, encoder_width, begin, 0.0)
 
-    def codes(self, x: Tensor) -> tuple[Tensor, None]: return self.encoder_net(x), None
-    def picture(self, z: Tensor) -> Tensor: return self.decoder_net(z)
+    def codes(self, x: Tensor) -> tuple[Tensor, None]: return self.correction(x) + self.first_code(x)[0], None
+    def picture(self, z: Tensor) -> Tensor: return self.decoder_net(z) + self.first_picture(z)
 
 
 # %% [markdown]
@@ -283,7 +285,7 @@ class RandomEncoder(AE):
     "An `AE` whose encoder keeps its random weights; codes are standardised, only the decoder learns."
 
     def __init__(self, shape: Sequence[int], z_dim: int, *, width: int = 32, encoder_width: int | None = None):
-        super().__init__(shape, z_dim, width=width, encoder_width=encoder_width)
+        super().__init__(shape, z_dim, width=width, encoder_width=encoder_width, begin="random")
         for layer in self.encoder_net.modules():
             if isinstance(layer, nn.Conv2d): layer.reset_parameters()
         self.encoder_net.requires_grad_(False)
@@ -340,13 +342,14 @@ class VAE(AE):
     """
 
     def __init__(self, shape: Sequence[int], z_dim: int, *, beta: float = 1.0, width: int = 32,
-                 encoder_width: int | None = None):
+                 encoder_width: int | None = None, begin: str = "gaussian"):
         PlainDecoder.__init__(self, shape, z_dim, kl_weight=require_number(beta, "beta", 0))
-        _networks(self, 2 * z_dim, width, encoder_width)
+        _networks(self, 2 * z_dim, width, encoder_width, begin, 0.2)
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mean, raw = self.encoder_net(x).chunk(2, 1)
-        return mean, softplus(raw) + 1e-2
+        (mean, raw), (first, std) = self.correction(x).chunk(2, 1), self.first_code(x)
+        if std is not None: raw = raw + (std - 1e-2).expm1().log()
+        return mean + first, softplus(raw) + 1e-2
 
     def loss(self, x: Tensor, g: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         "The loss of images (N, C, H, W) in nats per image, at the batch's best precision, and its parts."
@@ -397,11 +400,13 @@ class TCVAE(VAE):
     """
 
     def __init__(self, shape: Sequence[int], z_dim: int, *, beta: float = 4.0, width: int = 32,
-                 encoder_width: int | None = None):
-        super().__init__(shape, z_dim, beta=beta, width=width, encoder_width=encoder_width)
+                 encoder_width: int | None = None, begin: str = "gaussian"):
+        super().__init__(shape, z_dim, beta=beta, width=width, encoder_width=encoder_width, begin=begin)
         self.register_buffer("images", torch.ones((), dtype=torch.long))
 
-    def prepare(self, x: Tensor) -> None: self.images.fill_(len(x))
+    def prepare(self, x: Tensor) -> None:
+        super().prepare(x)
+        self.images.fill_(len(x))
 
     def price(self, z: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         _, parts = super().price(z, mean, std)

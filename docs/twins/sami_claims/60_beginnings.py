@@ -198,7 +198,7 @@ for name, (low, high, most) in limits.items():
 images = data.digits("train")
 some = data.digits("test")[:100]
 torch.manual_seed(0)
-blind = SAMI((1, 8, 8), 8, width=8, encoder_width=12)
+blind = SAMI((1, 8, 8), 8, width=8, encoder_width=12, begin="random")
 fit(blind, images, steps=250, batch_size=64, lr=4e-3, ema=0.98, progress=False)
 z = blind.encode(some)
 with torch.no_grad():

@@ -91,7 +91,7 @@ Table({kind: {m: f"{pixels[kind, m]:.0f}°" for m in MOTIONS} for kind in SIDE},
 # %%
 torch.manual_seed(0)
 small = {"PCA": PCA((1, 16, 16), 16),
-         "SAMI": SAMI((1, 16, 16), 16, width=8, encoder_width=8)}
+         "SAMI": SAMI((1, 16, 16), 16, width=8, encoder_width=8, begin="random")}
 fit(small["PCA"], x)
 fit(small["SAMI"], x, steps=60, batch_size=32, lr=3e-3, progress=False)
 

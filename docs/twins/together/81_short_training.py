@@ -185,18 +185,19 @@ show("sami-told-level-16")
 pm = lambda v: f"{v[0]:.4f} ± {v[1]:.4f}" if v[0] < 0.5 else f"{v[0]:.1f} ± {v[1]:.1f}"
 rows, error = [], {}
 for size, known in found["controls"].items():
-    rows += [{"model": k, "pixels": int(size), "point": pm(v["MSE"])}
+    rows += [{"model": k, "pixels": int(size), "MSE point": pm(v["MSE"])}
              for k, v in known.items()]
     error |= {(k, int(size)): v["MSE"][0] for k, v in known.items()}
 for v in found["rows"].values():
-    row = {"model": v["model"], "pixels": v["size"], "point": pm(v["MSE point"]),
-           "sample": pm(v["MSE sample"]),
+    row = {"model": v["model"], "pixels": v["size"],
+           "MSE point": pm(v["MSE point"]),
+           "MSE sample": pm(v["MSE sample"]),
            "rate (nats)": pm(v["evaluate"]["rate (nats)"]),
            "promised (levels)": f"{v['warmth per standard deviation, asked']:.1f}",
            "got (levels)": f"{v['got'][0]:.1f} ± {v['got'][1]:.1f}"}  # fmt: skip
     rows.append(row)
     error[v["model"], v["size"]] = v["MSE point"][0]
-rows.sort(key=lambda r: (r["pixels"], r["point"]))
+rows.sort(key=lambda r: (r["pixels"], r["MSE point"]))
 assert error["PCA", 32] < error["dbae", 32] < 0.1 * error["mean image", 32]
 assert error["dbae", 32] < error["sami, told level", 32] < 0.6 * error["mean image", 32]
 assert error["PCA", 16] < error["sami, told level", 16] < 0.1 * error["mean image", 16]

@@ -11,13 +11,17 @@
 
 # %%
 #| exports
+import datetime
+import functools
 import hashlib
 import json
 import os
 import platform
 import re
+import subprocess
 from pathlib import Path
 
+import torch
 from safetensors import torch as safetensors
 from torch import Tensor
 
@@ -29,8 +33,9 @@ from scoreae.models.contract import write_atomic
 import resource
 import tempfile
 
-import torch
 from fastcore.test import expect_fail, test_eq
+
+import scoreae
 
 
 # %% [markdown]
@@ -257,6 +262,47 @@ save_state(run, 400, {"w": torch.zeros(10**6)}, {})  # there is room again
 test_eq(last_state(run)[0]["w"].numel(), 10**6)
 run.close()
 
+
+# %% [markdown]
+# ## What made it
+#
+# A number that cannot be made again is worth little, so every stored result of this project names the code that made it. `made` says all that can be known without asking: the day, the commit, the versions, the machine. The commit is that of the checkout which the package is a tracked part of; a plus means that files have been changed since. An installed package has no commit, only its version.
+
+# %%
+#| exports
+@functools.cache
+def _commit(folder: Path) -> str:
+    "The commit at which `folder` is checked out, with + if tracked files differ; empty if it is not tracked."
+    git = ["git", "--no-optional-locks", "-C", str(folder)]
+    said = lambda *words: subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        said("ls-files", "--error-unmatch", ".")  # fails for a package that is installed inside a checkout
+        return said("describe", "--always", "--exclude=*", "--dirty=+")
+    except (OSError, subprocess.CalledProcessError): return ""
+
+
+def made() -> dict[str, str | int]:
+    """What makes the numbers of this process: date, commit, version, torch, machine (its kind), threads.
+
+    `commit` is a short hash, as it was when a process first asked; + says that tracked files differ. An installed
+    package has none, and no entry.
+    """
+    import scoreae
+
+    commit = _commit(Path(scoreae.__file__).parent)
+    return {"date": datetime.date.today().isoformat(), **({"commit": commit} if commit else {}),
+            "version": scoreae.__version__, "torch": torch.__version__, "machine": platform.machine(),
+            "threads": torch.get_num_threads()}  # fmt: skip
+
+
+# %%
+now = made()
+test_eq((now["version"], now["torch"]), (scoreae.__version__, torch.__version__))
+assert abs(datetime.date.fromisoformat(now["date"]) - datetime.date.today()).days < 2
+assert re.fullmatch(r"[0-9a-f]{7,40}\+?", now.pop("commit", "0000000"))
+test_eq(_commit(Path(room.name)), "")  # a folder of no checkout
+list(now)
+
 # %%
 #| hide
 room.cleanup()
@@ -267,3 +313,4 @@ room.cleanup()
 # * **A file system without locks.** Some network file systems ignore `flock`, and Windows has none: there, the library does not know how to keep a second process out, and on Windows it refuses to keep runs.
 # * **States from another version.** Another version of torch may add in another order. The run goes on, but no longer bit for bit.
 # * **Room for three.** A new state is whole before the oldest goes: the disk needs room for three states, each about four times the size of the weights.
+# * **A plus is not a version.** It says that files differ from the commit, not how: commit first, then compute what is to be kept.

@@ -213,7 +213,7 @@ def _tuned(model: Autoencoder, precision: str, compiled: bool | str) -> Iterator
 class _Run:
     "The state of a training: optimiser, average, order of the images, random generators, history."
 
-    def __init__(self, model: Autoencoder, feed: Feed, procs: _Processes, record: dict):
+    def __init__(self, model: Autoencoder, feed: Feed, procs: _Processes, record: dict, since: float | None = None):
         self.model, self.feed, self.procs, self.record = model.train(), feed, procs, record
         order, shards = rng(record["seed"]), record["shards"]
         first = int(torch.randint(2**60, (), generator=order))
@@ -224,6 +224,13 @@ class _Run:
         self.call = procs.wrap(model) if self.params else model
         self.steps, self.history, self.val_history, self.recent = 0, [], [], []
         self.begin, self.ended, self.board = time.perf_counter(), "interrupted", None
+        self.wall, self.at = {}, self.begin if since is None else since
+
+    def lap(self, part: str) -> None:
+        "Count the time since the last lap to a part of the work."
+        now = time.perf_counter()
+        self.wall[part] = self.wall.get(part, 0.0) + now - self.at
+        self.at = now
 
     def stop_unless(self, finite: bool, what: str, parts: dict[str, Tensor]) -> None:
         "`FloatingPointError` that names the step, and the parts of its loss."
@@ -239,8 +246,9 @@ class _Run:
 
     def shard(self, j: int, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         "The loss of shard `j` of a batch, and its parts."
-        x = self.feed[index.tensor_split(len(self.noise))[j]]
-        return self.call(x.to(self.model.dtype), self.noise[j])
+        x = self.feed[index.tensor_split(len(self.noise))[j]].to(self.model.dtype)
+        self.lap("data")
+        return self.call(x, self.noise[j])
 
     def losses(self, index: Tensor, backward: bool) -> dict[str, Tensor]:
         "The loss of the batch `index`, as 'loss', and its parts: means over all shards."
@@ -250,7 +258,9 @@ class _Run:
             for b, start in zip(buffers, before, strict=True): b.copy_(start)
             with self.procs.waiting(self.call, j == mine[-1]):
                 loss, parts = self.shard(j, index)
+                self.lap("forward")
                 if backward: (loss / (math.prod(self.model.shape) * len(mine))).backward()
+            self.lap("backward" if backward else "forward")
             found.append({"loss": loss.detach(), **parts})
             after.append([b.clone() for b in buffers])
         if len(self.noise) > 1:
@@ -264,8 +274,10 @@ class _Run:
 @patch
 def step(self: _Run, index: Tensor, spent: float) -> None:
     "One step on the batch `index` when a share `spent` of the budget is spent."
+    self.lap("data")
     self.model.progress = min(spent, 1.0)
     self.opt.zero_grad(set_to_none=True)
+    self.lap("update")
     parts = self.losses(index, backward=True)
     norm = torch.nn.utils.clip_grad_norm_(self.params, self.record["clip"])
     if not bool((parts["loss"] + norm).isfinite()):
@@ -410,12 +422,19 @@ class _Now:
 #| exports
 @dataclass
 class Fit:
-    "What a training did: steps, seconds, images per step, and its losses (a mean for every `log_every` steps)."
+    """What a training did: steps, seconds, images per step, and its losses (a mean for every `log_every` steps).
+
+    `wall`: seconds of this process by part: "start" (all before the first step; `seconds` begin after `prepare`),
+    "data", "forward" (the loss), "backward", "update" (clipping, optimiser, average, log), "held out" (with `callback`
+    and saved states), "end" (averages in place, prior, saved model). On CUDA, work goes on while Python goes on: a part
+    is the time that Python waits in it.
+    """
     steps: int
     seconds: float
     batch_size: int
     history: list[dict[str, float]]
     val_history: list[dict[str, float]] = field(default_factory=list)
+    wall: dict[str, float] = field(default_factory=dict)
 
 
 def _loop(run: _Run, now: _Now, total: float, timed: bool, progress: bool) -> None:
@@ -428,10 +447,15 @@ def _loop(run: _Run, now: _Now, total: float, timed: bool, progress: bool) -> No
             done = min(int(time.perf_counter() - run.begin), bar.total) if timed else run.steps
             bar.update(done - bar.n)
             if run.history and not run.recent: bar.set_postfix(loss=f"{run.history[-1]['loss']:.4g}", refresh=False)
-            if run.steps % now.every == 0 and run.steps != total: now(run)
+            run.lap("update")
+            if run.steps % now.every == 0 and run.steps != total:
+                now(run)
+                run.lap("held out")
     run.last()
     run.log()
+    run.lap("update")
     now(run)
+    run.lap("held out")
 
 
 def _settle(run: _Run, store: RunFolder | None) -> Fit:
@@ -446,7 +470,8 @@ def _settle(run: _Run, store: RunFolder | None) -> Fit:
         with nullcontext() if run.ended == "budget" else suppress(OSError):  # a full disk has been reported already
             if run.procs.rank == 0: run.model.save(store.folder)
         store.close()
-    return Fit(run.steps, time.perf_counter() - run.begin, run.record["batch_size"], run.history, run.val_history)
+    run.lap("end")
+    return Fit(run.steps, run.at - run.begin, run.record["batch_size"], run.history, run.val_history, run.wall)
 
 
 # %%
@@ -464,6 +489,7 @@ def _train(run: _Run, now: _Now, total: float, timed: bool, progress: bool) -> F
     found = run.procs.gather([last_state(now.store) if now.store else None])[0]
     if found: run.restore(*found)
     if now.store: run.board = _board(now.store.folder, run.steps)
+    run.lap("start")
     try:
         if not run.params: run.ended = "budget"
         elif run.ended != "budget": _loop(run, now, total, timed, progress)
@@ -545,13 +571,14 @@ def fit(model: Autoencoder, x: Tensor | np.ndarray | Dataset, steps: int | None 
         now.store = _opened(run, resume, note, model, feed, record, **{"seconds" if timed else "steps": total})
     where = procs.engine.device if procs.engine else wanted
     with torch.inference_mode(False), torch.enable_grad(), _tuned(model.to(where), precision, compile):
+        since = time.perf_counter()
         model.prepare(feed.to(where).some())
         if now.val: now.val.to(where)
-        return _train(_Run(model, feed, procs, record), now, total, timed, progress)
+        return _train(_Run(model, feed, procs, record, since), now, total, timed, progress)
 
 
 # %% [markdown]
-# Three models, a few steps each: losses fall, the number of steps is kept. PCA has nothing to step.
+# Three models, a few steps each: losses fall, the number of steps is kept. PCA has nothing to step. `wall` says where the time went; its parts add up to the whole, which begins after the start. (What a step of each model costs is timed by `bench.speed.steps`, and beside another library by `bench.speed.training`.)
 
 # %%
 x = data.digits()
@@ -559,10 +586,14 @@ runs = {}
 for name, kind in {"SAMI": SAMI, "DBAE": DBAE, "AE": AE}.items():
     torch.manual_seed(0)
     model = kind((1, 8, 8), 4, width=8)
-    runs[name] = fit(model, x, steps=30, log_every=10, progress=False)
+    runs[name] = fit(model, x, steps=90, log_every=30, progress=False)
 for run in runs.values():
-    assert run.steps == 30 and run.history[-1]["loss"] < run.history[0]["loss"]
-test_eq(fit(PCA((1, 8, 8), 4), x, steps=60, progress=False).steps, 0)
+    assert run.steps == 90 and run.history[-1]["loss"] < run.history[0]["loss"]
+    counted = sum(run.wall.values()) - run.wall["start"]
+    assert 0.7 * run.seconds < counted < 1.01 * run.seconds
+    assert all(run.wall[part] > 0 for part in ("data", "forward", "backward", "update"))
+pca = fit(PCA((1, 8, 8), 4), x, steps=60, progress=False)
+test_eq((pca.steps, list(pca.wall)), (0, ["start", "end"]))
 Table({name: {f"mean loss to step {h['step']}": h["loss"] for h in run.history}
        for name, run in runs.items()}, "model")
 

@@ -24,6 +24,7 @@ from safetensors import torch as safetensors
 from torch import Tensor, nn
 
 from scoreae.core.checks import require, require_int
+from scoreae.foundations.gaussians import GaussianDenoiser
 from scoreae.foundations.paths import Coefs
 from scoreae.foundations.scores import Denoiser, scalings
 from scoreae.images.files import staged
@@ -273,17 +274,28 @@ class NoiseUNet(ModelMixin, ConfigMixin):
     "Noisy images (N, C, H, W) at timesteps (N,) or () to the noise in them."
 
     @register_to_config
-    def __init__(self, sample_size, in_channels, width, timesteps):
+    def __init__(self, sample_size, in_channels, width, timesteps, components=0):
         super().__init__()
-        self.net = UNet((in_channels, *sample_size), width)
-        self.register_buffer("table", torch.zeros(timesteps, 4))  # scale, log gamma, share of x_t, of the network
+        shape, known = (in_channels, *sample_size), components > 0
+        self.net = UNet(shape, width, extra=2 * in_channels * known)
+        self.register_buffer("table", torch.zeros(timesteps, 7))  # scale, log gamma, shares, b, c, what is shown
+        if known:  # the Gaussian that the network corrects
+            self.register_buffer("center", torch.zeros(shape))
+            self.register_buffer("axes", torch.zeros(components, math.prod(shape)))
+            self.register_buffer("variances", torch.ones(components))
+            self.register_buffer("rest", torch.ones(()))
 
     def forward(self, sample, timestep, return_dict=True):
         at = torch.as_tensor(timestep, device=sample.device).flatten().expand(len(sample)).to(self.table)
         low = at.floor().long().clamp(0, len(self.table) - 2)
         row = torch.lerp(self.table[low], self.table[low + 1], (at - low)[:, None])
-        scale, level, own, share = (v.reshape(-1, 1, 1, 1) for v in row.unbind(1))
-        noise = own * sample - share * self.net(scale * sample, level.flatten())
+        scale, level, own, share, b, c, shown = (v.reshape(-1, 1, 1, 1) for v in row.unbind(1))
+        first, told = own * sample, None
+        if self.config.components:
+            v, known = (sample - b * self.center) / c, (self.axes, self.variances, self.rest)
+            image, first = gaussian_estimates(v, (b / c).square().flatten(), *known)
+            told = torch.cat([self.center + image, shown * first], 1)
+        noise = first - share * self.net(scale * sample, level.flatten(), extra=told)
         return UNet2DOutput(sample=noise) if return_dict else (noise,)
 '''
 
@@ -291,28 +303,34 @@ class NoiseUNet(ModelMixin, ConfigMixin):
 def _component() -> str:
     "The source of the component: `COMPONENT` with that of our U-Net."
     from scoreae.core import checks
+    from scoreae.foundations import gaussians
     from scoreae.models import networks
 
     blocks = (networks.LevelEmbedding, networks._norm, networks._conv, networks._zero, networks.ResBlock)
-    parts = (*blocks, networks.resolutions, checks.check_shape, networks.UNet)
+    parts = (*blocks, networks.resolutions, checks.check_shape, networks.UNet, gaussians.gaussian_estimates)
     return COMPONENT.replace("SOURCE", "\n\n".join(map(inspect.getsource, parts)))
 
 
 def _noise_table(D: Denoiser, alpha_bar: Tensor) -> Tensor:
-    "The four numbers of the component for each entry of a table (N,): (N, 4)."
+    "The numbers of the component for each entry of a table (N,): (N, 7)."
     b, c, gamma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt(), alpha_bar / (1 - alpha_bar)
     s = scalings(D.kind, Coefs(torch.zeros_like(b), b, c), D.stats)
-    return torch.stack([s.inp, gamma.log().clamp(*D.span), s.rest / c, b * s.out / c], 1).float()
+    begun = isinstance(D, GaussianDenoiser)
+    out, shown = (D.scale(gamma), D.shown(gamma)) if begun else (s.out, torch.zeros_like(b))
+    return torch.stack([s.inp, gamma.log().clamp(*D.span), s.rest / c, b * out / c, b, c, shown], 1).float()
 
 
 # %%
 #| exports
-def _own_component(D: Denoiser, folder: Path, alpha_bar: Tensor, shape: Sequence[int]) -> None:
-    "Write our U-Net as a component of a pipeline."
+def _own_component(D: Denoiser, net: UNet, folder: Path, alpha_bar: Tensor, shape: Sequence[int]) -> None:
+    "Write our U-Net, and the Gaussian that it corrects if it does, as a component of a pipeline."
     folder.mkdir(parents=True, exist_ok=True)
-    width, known = D.F.stem.out_channels, {"sample_size": list(shape[1:]), "in_channels": shape[0]}
-    config = {"_class_name": "NoiseUNet", **known, "width": width, "timesteps": len(alpha_bar)}
-    weights = {f"net.{k}": v for k, v in D.F.state_dict().items()} | {"table": _noise_table(D, alpha_bar)}
+    width, known = net.stem.out_channels, {"sample_size": list(shape[1:]), "in_channels": shape[0]}
+    weights = {f"net.{k}": v for k, v in net.state_dict().items()} | {"table": _noise_table(D, alpha_bar)}
+    if isinstance(D, GaussianDenoiser):
+        weights |= {"center": D.center, "axes": D.gaussian.axes, "variances": D.variances, "rest": D.gaussian.rest}
+    components = len(weights.get("variances", ()))
+    config = {"_class_name": "NoiseUNet", **known, "width": width, "timesteps": len(alpha_bar), "components": components}
     weights = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
     write_atomic(folder / "noise_unet.py", _component().encode())
     write_atomic(folder / "config.json", json.dumps(config, indent=1).encode())
@@ -328,8 +346,8 @@ def to_diffusers(model: Autoencoder, folder: str | os.PathLike, timesteps: int =
     from diffusers import DDPMPipeline, DDPMScheduler, __version__
 
     D = model.base() if isinstance(model, SAMI) else None
-    inner, place, own = getattr(D, "D", D), Path(folder), isinstance(getattr(D, "F", None), UNet)
-    known = own or isinstance(inner, Timed)
+    inner, place, own = getattr(D, "D", D), Path(folder), isinstance(getattr(model, "net", None), UNet)
+    known = D is not None and (own or isinstance(inner, Timed))
     require(known, "model", type(model).__name__, "a SAMI on our U-Net or on a network of diffusers")
     n = inner.path.N if isinstance(inner, Timed) else require_int(timesteps, "timesteps", low=2)
     alpha_bar = model.path.alpha(torch.arange(1, n + 1).double() * model.path.T / n) ** 2
@@ -338,7 +356,7 @@ def to_diffusers(model: Autoencoder, folder: str | os.PathLike, timesteps: int =
     scheduler = DDPMScheduler(n, trained_betas=betas.tolist(), prediction_type=said)
     if not own: return DDPMPipeline(inner.F, scheduler).save_pretrained(place)
     scheduler.save_pretrained(place / "scheduler")
-    _own_component(D, place / "unet", scheduler.alphas_cumprod.double(), model.shape)
+    _own_component(D, model.net, place / "unet", scheduler.alphas_cumprod.double(), model.shape)
     index = {"_class_name": "DDPMPipeline", "_diffusers_version": __version__}
     index |= {"scheduler": ["diffusers", "DDPMScheduler"], "unet": ["noise_unet", "NoiseUNet"]}
     write_atomic(place / "model_index.json", json.dumps(index, indent=1).encode())
