@@ -140,7 +140,8 @@ def test_names_link_to_what_is_meant():
     from processors import linked, meant
 
     assert meant("fit", 12) == "use/training.html#fit" and meant("sample", 8) == "foundations/samplers.html#sample"
-    assert meant("sample", 53) == "commands/applying.html#sample" and meant("encode", 5) == "commands/applying.html#encode"
+    assert meant("sample", 53) == "commands/applying.html#sample"
+    assert meant("encode", 5) == "commands/applying.html#encode"
     assert meant("GaussianPrior.noised", 14) == "models/priors.html#gaussianprior" and meant("nobody", 3) is None
     text = "## `Path`\n\n`Path` and [`Path`](x.html)\n\n```python\n`Path`\n```\n"
     want = "## `Path`\n\n[`Path`](../foundations/paths.html#path) and [`Path`](x.html)\n\n```python\n`Path`\n```\n"

@@ -1,7 +1,9 @@
 """Every model answers every call, at any image size, and the same way twice."""
 
+import json
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +13,13 @@ import scoreae as sa
 from scoreae.foundations.scores import Denoiser
 from scoreae.models.zoo import MODELS
 
+ROOT = Path(__file__).resolve().parent.parent
 SHAPES = [(1, 8, 8), (3, 12, 7), (1, 28, 28)]
 EXTRA = {
-    "SAMI": [{}, {"regime": "pinned"}, {"time_conditioned": True}],
-    "DiffAE": [{}, {"weighting": "dbae"}],
-    "DBAE": [{}, {"path": "ve"}, {"stochastic": True}, {"condition": "xT"}, {"condition": "z"}],
+    "SAMI": [{}, {"regime": "pinned"}, {"time_conditioned": True}, {"begin": "random"}],
+    "DiffAE": [{}, {"weighting": "dbae"}, {"begin": "random"}],
+    "DBAE": [{}, {"path": "ve"}, {"stochastic": True}, {"condition": "xT"}, {"condition": "z"},
+             {"begin": "random"}],
 }
 CASES = [(kind, kw) for kind in MODELS for kw in EXTRA.get(kind.__name__, [{}])]
 name_of = lambda case: case[0].__name__ + "".join(f"-{v}" for v in case[1].values())
@@ -178,3 +182,61 @@ def test_on_a_gpu(case, digits):
     assert math.isfinite(model.bound(x, levels=17, n=2).total)
     on_gpu = model.encode(x)
     assert torch.allclose(on_gpu, model.to("cpu").encode(x), atol=1e-3)
+
+
+ANSWERS = {  # of models that were saved before models began as Gaussians: mean of points, deviation of codes
+    "digits-ae": (-0.378102, 0.514196),
+    "digits-dbae": (-0.27141, 1.448309),
+    "digits-diffae": (-0.218717, 1.923211),
+    "digits-sami": (-0.535872, 1.840105),
+    "fashion-dbae": (-0.106757, 1.464507),
+    "fashion-diffae": (-0.287547, 1.481438),
+    "fashion-sami": (0.048309, 2.162527),
+    "patches-sami": (0.634444, 1.362434),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_models_of_format_1_answer_as_before(name):
+    model = sa.load(ROOT / "weights" / name)
+    x = (torch.rand(4, *model.shape, generator=torch.Generator().manual_seed(0)) * 16).round() / 8 - 1
+    assert model.gaussian is None and model.config.get("begin", "random") in ("random", "linear")
+    found = float(model.reconstruct(x).double().mean()), float(model.encode(x).double().std())
+    assert found == pytest.approx(ANSWERS[name], abs=2e-4)
+
+
+@pytest.mark.parametrize("kind", [sa.AE, sa.VAE, sa.DiffAE, sa.DBAE, sa.SAMI])
+def test_a_gaussian_beginning_is_saved_and_fitted_once(kind, tmp_path):
+    torch.manual_seed(0)
+    x = sa.data.digits()[:300]
+    model = kind((1, 8, 8), 4, width=8).eval()
+    model.prepare(x)
+    axes, before = model.gaussian.axes.clone(), model.reconstruct(x[:5])
+    model.prepare(-x)
+    assert torch.equal(model.gaussian.axes, axes) and model.gaussian.fitted
+    model.save(tmp_path / "m")
+    again = sa.load(tmp_path / "m")
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["format"] == 2
+    assert torch.equal(again.reconstruct(x[:5]), before)
+
+
+@pytest.mark.parametrize("name", ["AE", "VAE", "DiffAE", "DBAE-d", "DBAE", "SAMI, told level", "SAMI"])
+def test_an_untrained_model_is_not_behind_pca(name):
+    "Points of models that have taken no step: within 10 % of PCA, stochastic codes within 15 %."
+    torch.manual_seed(0)
+    x, test = sa.data.digits(), sa.data.digits("test")
+    pca, model = sa.PCA((1, 8, 8), 8), sa.make(name, (1, 8, 8), 8, width=8).eval()
+    for m in (pca, model): m.prepare(x)
+    error = lambda m: float((m.reconstruct(test, steps=25) - test).square().mean())
+    assert error(model) < (1.1 if name in ("AE", "DiffAE", "DBAE-d") else 1.15) * error(pca)
+
+
+@pytest.mark.parametrize("begin", ["gaussian", "random"])
+def test_a_beginning_moves_with_the_model(begin):
+    torch.manual_seed(0)
+    model = sa.DiffAE((1, 8, 8), 4, width=8, begin=begin).eval()
+    x = sa.data.digits()[:50]
+    model.prepare(x)
+    single = model.reconstruct(x[:3])
+    double = model.double().reconstruct(x[:3].double())
+    torch.testing.assert_close(single.double(), double, atol=1e-4, rtol=0)
