@@ -25,7 +25,7 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 
 docs: $(READY)  ## build the site into _docs (needs Quarto 1.10.18)
 	@command -v quarto >/dev/null || { echo "make docs needs Quarto 1.10.18: https://github.com/quarto-dev/quarto-cli/releases/tag/v1.10.18"; exit 1; }
-	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=docs nbdev-docs
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH="$(CURDIR)/docs" nbdev-docs
 	$(BIN)/python docs/rendered.py _docs --offer
 
 look: $(READY)  ## draw the site without Quarto into _look, and measure it (needs Chromium)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -146,3 +147,38 @@ def test_names_link_to_what_is_meant():
     text = "## `Path`\n\n`Path` and [`Path`](x.html)\n\n```python\n`Path`\n```\n"
     want = "## `Path`\n\n[`Path`](../foundations/paths.html#path) and [`Path`](x.html)\n\n```python\n`Path`\n```\n"
     assert linked(text, 4, "../") == want
+
+
+def test_signatures():
+    "One parameter a line where they do not fit on one, short types, fields of named tuples, nothing of __main__."
+    from collections.abc import Callable, Sequence
+    from typing import NamedTuple
+
+    from processors import signature
+
+    class Pair(NamedTuple):
+        first: torch.Tensor
+        second: float | None = None
+
+    class Plain: pass
+
+    def long(x: torch.Tensor, names: Sequence[str], *, fn: Callable[[torch.Tensor], int] = len, seed=0) -> Pair: ...
+
+    Pair.__module__ = "__main__"
+    assert signature(Pair, "Pair") == "class Pair(first: Tensor, second: float | None = None)"
+    assert signature(Plain, "Plain") == "class Plain()"
+    lines = signature(long, "long").splitlines()
+    assert lines[0] == "long(" and lines[1:4] == ["    x: Tensor,", "    names: Sequence[str],", "    *,"]
+    assert lines[4] == "    fn: Callable[[Tensor], int] = len," and "__main__" not in "".join(lines)
+
+
+def test_what_leaves_a_page():
+    from types import SimpleNamespace
+
+    from processors import is_error_test, is_import, quiet
+
+    assert is_import("import torch\nfrom a import b") and not is_import("import torch\nx = 1")
+    assert is_error_test("with expect_fail(ValueError): f()") and not is_error_test("with open(x): f()")
+    cell = SimpleNamespace(cell_type="code", source="#| label: fig-x\nplot()")
+    quiet(cell)
+    assert cell.source.splitlines()[:2] == ["#| code-fold: true", '#| code-summary: "Code of the figure"']

@@ -238,6 +238,26 @@ def test_notebook_is_executed_and_plain(notebook):
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_page_can_be_read(notebook):
+    "Prose first; visible code fits the column; a figure has a number, a point and a description; no raw dictionaries."
+    found = [c for c in cells(notebook) if not re.match(r"#\| (hide|default_exp)", source(c))]
+    if notebook.stem != "index": assert found[1]["cell_type"] == "markdown", "the page opens with code"
+    code = [c for c in cells(notebook, "code") if not re.match(r"#\| exports?\b", source(c))]
+    lines = [x for c in code for x in source(c).splitlines() if not x.startswith("#|")]
+    assert max(map(len, lines), default=0) <= 88, max(lines, key=len)
+    for c in code:
+        outputs, told = [o.get("data", {}) for o in c["outputs"]], source(c)
+        figures = [d for d in outputs if d.keys() & {"image/png", "image/svg+xml"}]
+        assert len(figures) <= 1, f"several figures in one cell:\n{told[:200]}"
+        for figure in figures:
+            wanted = ("#| label: fig-", "#| fig-cap: ", "#| fig-alt: ")
+            assert all(key in told for key in wanted), f"a figure without one of {wanted}:\n{told[:200]}"
+            assert not figure.keys() >= {"image/png", "image/svg+xml"}, "the figure is stored twice"
+        plain = ["".join(d["text/plain"]) for d in outputs if d.keys() == {"text/plain"}]
+        assert not any(p[0] == "{" and p.count("\n") > 2 for p in plain), f"a dictionary for a table:\n{plain}"
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
 def test_exported_code_is_short_and_documented(notebook):
     for tree in exported(notebook):
         for f in functions(tree):
