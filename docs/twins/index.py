@@ -40,7 +40,8 @@ plot_rows({"image": held_out, "from its code": clothes.reconstruct(held_out, ste
 
 # %%
 #| echo: false
-axis_strip(clothes, held_out[:6], 9, label="Pull: one axis of the code, from -2 to 2 standard deviations", size=100)
+axis_strip(clothes, held_out[:6], 9, size=100,
+           label="Pull: one axis of the code, from -2 to 2 standard deviations")
 
 # %% [markdown]
 # ## Four choices make a model
@@ -122,7 +123,8 @@ model.bound(x_test, levels=17)
 #| fig-cap: 'After 200 steps, on held-out digits: image, point, draw; then the line from a nought to a seven, and new digits from codes of the prior.'
 #| fig-alt: 'Five rows of twelve small grey digits; points are smooth copies of the images, draws a little rougher; the fourth row turns a nought into a seven.'
 #| echo: false
-plot_rows({"image": x_test[:12], "point": point[:12], "sample": draw[:12], "from 0 to 7": line, "new": new})
+plot_rows({"image": x_test[:12], "point": point[:12], "sample": draw[:12],
+           "from 0 to 7": line, "new": new})
 
 # %% [markdown]
 # Models are saved as safetensors and JSON, `model.save("runs/m")`, and come back with `sa.load("runs/m")`.

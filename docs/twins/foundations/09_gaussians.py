@@ -438,7 +438,8 @@ for path in (VPCosine(), VPLinear(), VE(), Pinned(VPLinear(0.1, 2.0))):
         if bridge:
             a, b, c = (v[:1, None] for v in path.coefs(t))
             own, m = x_t.flatten(1) - a * center.flatten(1), center.flatten(1)
-            S = Sigma - Sigma @ A.T @ torch.linalg.inv(A @ Sigma @ A.T + noise_z) @ A @ Sigma
+            V = A @ Sigma @ A.T + noise_z
+            S = Sigma - Sigma @ A.T @ torch.linalg.inv(V) @ A @ Sigma
             gain = b * S @ torch.linalg.inv(b**2 * S + c**2 * torch.eye(6))
             want = m + (own - b * m) @ gain.T
         else:

@@ -143,7 +143,8 @@ test_close(info[0], np.log(2) / 2, eps=0.02)
 apart = r.uniform(size=(5_000, 20)), r.uniform(size=(5_000, 20))
 floor = mutual_information(*apart).mean()
 test_close(floor, 19**2 / (2 * 5_000), eps=0.002)
-rows = {"the sum of both factors": info[0, 0], "an unrelated axis, N = 50 000": info[1, 0]}
+rows = {"the sum of both factors": info[0, 0],
+        "an unrelated axis, N = 50 000": info[1, 0]}
 Table(rows | {"an unrelated axis, N = 5000": floor}, "code", "I with a factor [nats]")
 
 # %% [markdown]

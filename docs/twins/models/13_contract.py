@@ -4,13 +4,15 @@
 # > A score-based autoencoder answers three questions; loss, reconstruction, sampling, interpolation, bound and saving are then the same code for every model.
 
 # %% [markdown]
-# Four choices make a score-based autoencoder: a path, the integral, the sampler, and *how the code gets in*. The first three are shared and done. This page turns the fourth into a contract. A model says
+# What must be written down to have a new score-based autoencoder, and what comes for free? The less a model has to say, the more a comparison of two models compares what they say: loss, bound, sampler and files are the same code for both.
+#
+# Four choices make such a model: a path, the integral, the sampler, and *how the code gets in*. The first three are shared and done. This page turns the fourth into a contract. A model says
 #
 # 1. `posterior(x)`, the law of the code of an image,
 # 2. `endpoint(z)`, the end $x_T$ of its bridge, or `None` for a diffusion,
 # 3. `denoiser(z, xT)`, an estimate $\hat x_0(x_t,t)$ that knows the code,
 #
-# and everything else follows. The test of the design is at the end of the page: a complete model in a dozen lines.
+# and everything else follows. The test of the design is near the end: a complete model in a dozen lines.
 
 # %%
 #| default_exp models.contract
@@ -55,6 +57,7 @@ from torch.distributions import kl_divergence
 
 from scoreae.core.pages import Table
 from scoreae.foundations.paths import VPCosine
+from scoreae.foundations.tools import condition, gaussian_kl
 from scoreae.foundations.worlds import GaussianWorld
 
 
@@ -356,7 +359,7 @@ def loss(self: Autoencoder, x: Tensor, g: torch.Generator) -> tuple[Tensor, dict
 # %% [markdown]
 # ## Where a model begins
 #
-# A network of random weights knows nothing of images, and what it says at first has to be unlearned. Every model of this library has a member that is known in closed form: the one for Gaussian images. So it begins there (`begin="gaussian"`). The code is the principal components with a little noise, $\sqrt{s}$ of deviation; the picture of a code is the mean of the images that have it; the estimate of an image in noise is the Gaussian's, given the code ([Linear codes](../foundations/09_gaussians.ipynb)). The networks are *added*, and their last layers begin at zero. `begin="random"` is the network alone.
+# A network of random weights knows nothing of images, and what it says at first has to be unlearned. Every model of this library has a member that is known in closed form: the one for Gaussian images. So it begins there (`begin="gaussian"`). The code is the principal components with a little noise, $\sqrt{s}$ of deviation; the picture of a code is the mean of the images that have it; the estimate of an image in noise is the Gaussian's, given the code ([Linear codes](../foundations/09_gaussians.ipynb)). The networks are *added*, and their last layers begin at zero. `begin="random"` is the network alone. Exercise 2 checks this code on its own, and [The zoo](18_zoo.ipynb) what models know before their first step.
 
 # %%
 #| exports
@@ -700,6 +703,55 @@ with tempfile.TemporaryDirectory() as folder:
     with expect_fail(ValueError, contains="folder"): Oracle.load(folder)
     with expect_fail(ValueError, contains="config"):
         Oracle(path=type("Odd", (VPCosine,), {})()).save(f"{folder}/n")
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** *Compute.* In the table of the bounds above, the fitted prior saves some nats of rate. How many must it be for endlessly many images? The codes of this world are Gaussian.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+Q = A @ Sigma @ A.T + 0.2 * torch.eye(2)  # covariance of the codes
+saved = gaussian_kl(f64(0.3, -0.2), Q, f64(0, 0), torch.eye(2).double())
+assert abs(before.rate - after.rate - saved) < 0.1  # KL of the codes' law and N(0, I)
+
+
+# %% [markdown]
+# **2.** *Extend.* Write a model without a code: its posterior is its prior, and its estimate the Gaussian's. What is its bound?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+class Bare(Autoencoder):
+    def __init__(self):
+        super().__init__((4, 1, 1), 1, VPCosine(), weighting="simple")
+        self.begins("gaussian", 1.0)
+    def codes(self, x): return x.new_zeros(len(x), 1), x.new_ones(len(x), 1)
+    def denoiser(self, z, xT=None):
+        return self.corrects(lambda x, level, extra: torch.zeros_like(x))
+
+
+bare = Bare()
+bare.prepare(x_drawn)
+alone = bare.bound(x_drawn[:500], gamma_max=math.exp(15))
+assert abs(alone.rate) < 1e-6  # it says nothing about the image, and costs nothing,
+assert abs(alone.total - truth) < 4 * alone.stderr_data  # and the bound is log p(x)
+
+# %% [markdown]
+# **3.** *Explain.* A sample has twice the error of the point if the code is *drawn* from $q(z|x)$. `reconstruct` decodes its mean. Which errors must point and sample then have?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+J, left = condition(Sigma, A, 0.2 * torch.eye(2).double())
+kept = torch.eye(4) - J @ A  # x - E[x | z] for a code without noise is kept @ x
+least = torch.trace(kept @ Sigma @ kept.T)
+want = least, least + torch.trace(left)  # a sample adds what z leaves open
+for mode, error in zip(("point", "sample"), want, strict=True):
+    got = model.reconstruct(x_drawn, mode, steps=40)
+    test_close(sqnorm(got - x_drawn).mean() / error, 1.0, eps=0.06)
+assert 2 < want[1] / want[0] < 3  # more than two: the mean's code flatters the point
 
 # %% [markdown]
 # ## What can go wrong

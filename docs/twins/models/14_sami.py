@@ -4,7 +4,7 @@
 # > The encoder guides an unconditional score; there is no decoder. From Bayes' rule to the loss, its units, and three ways to train it.
 
 # %% [markdown]
-# SAMI [@lyo2025sami] makes an autoencoder out of two networks that both exist already: an unconditional denoiser, and an encoder. Decoding is *denoising guided by the encoder*: at each noise level the encoder looks at the noisy image and says in which direction it should change for the code to become more likely. This page derives that estimate and its loss, says what is bounded and what the rate's weight means in nats, and trains a small model. [Why SAMI disentangles](../sami_claims/61_why_sami_disentangles.ipynb), [Guidance in use](../use/43_guidance.ipynb) and [A frozen denoiser](../sami_claims/66_frozen_denoiser.ipynb) go on.
+# Does an autoencoder need a decoder? SAMI [@lyo2025sami] says no: an unconditional denoiser and an encoder are enough, and a denoiser may be trained already. Decoding is *denoising guided by the encoder*: at each noise level it looks at the noisy image and says in which direction that should change for the code to become more likely. This page derives the estimate and its loss, says what is bounded and what the rate's weight means in nats, and trains a small model. [Why SAMI disentangles](../sami_claims/61_why_sami_disentangles.ipynb), [Guidance in use](../use/43_guidance.ipynb) and [A frozen denoiser](../sami_claims/66_frozen_denoiser.ipynb) go on.
 #
 # Statements about the method follow the paper's abstract, public reviews and summaries; the derivations are ours.
 
@@ -64,7 +64,7 @@ g = torch.Generator().manual_seed(0)
 #
 # $$\mathbb E[x_0|x_t,z]=\mathbb E[x_0|x_t]+\frac{c_t^2}{b_t}\,G_t,\qquad G_t=\nabla_{x_t}\log q(z|x_t).$$ {#eq-guided}
 #
-# The first term does not know the code. The second is the **guidance**. In units of noise, $\hat\varepsilon=(x_t-b\,\hat x_0)/c$, it reads $\hat\varepsilon=\hat\varepsilon_{\mathrm{free}}-c_t\,G_t$.
+# The second term is the **guidance**. In units of noise, $\hat\varepsilon=(x_t-b\,\hat x_0)/c$, it reads $\hat\varepsilon=\hat\varepsilon_{\mathrm{free}}-c_t\,G_t$.
 
 # %%
 #| exports
@@ -100,7 +100,7 @@ class Guided:
 
 
 # %% [markdown]
-# Check in the Gaussian world, where everything is known. The encoder here is the exact $q(z|x_t)$, linear in $x_t$; `Guided` differentiates it automatically, and the result must be the closed-form guidance, the closed-form conditional estimate, and the residual of that estimate.
+# Check in the Gaussian world. The encoder is the exact $q(z|x_t)$, linear in $x_t$; `Guided` differentiates it, and the result must be the closed-form guidance, conditional estimate, and residual.
 
 # %%
 R = torch.linalg.qr(torch.randn(4, 4, generator=g, dtype=torch.float64))[0]
@@ -141,7 +141,7 @@ for path in (VPCosine(), VPLinear(), VE()):
 #
 # The determinant $\log v_j$ depends on $x_t$ and must be differentiated too. The encoder is *noise-blind*: it is not told the noise level, which it can see. (ScoreVAE's [@batzolis2023scorevae] is told: `time_conditioned=True`.)
 #
-# **What exactly is bounded?** The bound of [Bounds](../foundations/06_bounds.ipynb) holds for *any* function $\hat x_0(x_t,t,z)$, so for any guidance, even one that is not a gradient of a log-density. It bounds $\log p(x)$ of the model that draws $z$ from the prior and walks back from pure noise, in infinitely many stochastic steps of its own estimates. (Not the law of few or deterministic steps.) What a wrong guidance costs is one term of the gap ([Gaps](../foundations/07_gaps.ipynb)), the denoiser's: with an exact free denoiser it is $\tfrac12\int c^2\,\mathbb E\|G_\phi-G_t\|^2\,d\log\gamma$.
+# **What exactly is bounded?** The bound of [Bounds](../foundations/06_bounds.ipynb) holds for *any* function $\hat x_0(x_t,t,z)$, so for any guidance, gradient of a log-density or not. It bounds $\log p(x)$ of the model that draws $z$ from the prior and walks back from pure noise, in infinitely many stochastic steps (not in few, or deterministic ones). What a wrong guidance costs is one term of the gap ([Gaps](../foundations/07_gaps.ipynb)), the denoiser's: with an exact free denoiser it is $\tfrac12\int c^2\,\mathbb E\|G_\phi-G_t\|^2\,d\log\gamma$.
 #
 # In the Gaussian world, the clean encoder applied to noisy data is so overconfident that no guidance is better. (A point in $\mathbb R^4$ does not show the noise level; an image does.) Both bounds are below the exact guidance's by just that integral.
 
@@ -182,7 +182,7 @@ Table({k: f"{v:.2f}" for k, v in found.items()}, "guidance", "mean bound (nats)"
 # %% [markdown]
 # ## The loss
 #
-# Insert @eq-guided into the bound, with $p(z)=\mathcal N(0,I)$. What depends on the networks is the integral and the rate:
+# Insert @eq-guided into the bound, with $p(z)=\mathcal N(0,I)$; the networks are in the integral and the rate:
 #
 # $$\begin{aligned}\mathcal L_\beta=\mathbb E_{x_0,\,z\sim q_\phi(z|x_0),\,t,\,\varepsilon}\Big[&\tfrac w2\big\|\varepsilon-\big(\varepsilon_\theta(x_t,t)-c_t\nabla_{x_t}\log q_\phi(z|x_t)\big)\big\|^2\\&+\beta\,\mathrm{KL}\big(q_\phi(z|x_0)\,\|\,\mathcal N(0,I)\big)\Big].\end{aligned}$$ {#eq-loss}
 #
@@ -209,7 +209,7 @@ Table(found, "squared error, β = 0.001", "coded up to log γ")
 # %% [markdown]
 # ## Annealing and noise levels
 #
-# The weight $\beta$ may *rise*, from $\beta/200$ over the first half of the training: then the code is filled before it has to be economical. And noise levels may be drawn `"uniform"`ly in time, in one `"stratified"` set per batch (the default), or biased to `"high"` noise with a density proportional to $t$: where guidance dominates and coarse structure is coded.
+# The weight $\beta$ may *rise*, from $\beta/200$ over the first half of the training: then the code is filled before it has to be economical. Noise levels are drawn `"uniform"`ly in time, in one `"stratified"` set per batch (the default), or biased to `"high"` noise, with a density proportional to $t$.
 
 # %%
 #| exports
@@ -282,11 +282,11 @@ test_close(Shown(linear)(x0, t), Shown(linear)(x0, t), eps=1e-15)
 #
 # The denoiser is a U-Net of this library, or any that is given ([Denoisers from elsewhere](11_pretrained.ipynb)), and so is the encoder. A given denoiser brings its path; on a table of noise levels, training stops at the table's cleanest entry.
 #
-# The library's own networks *begin as the Gaussian* ([Gaussian images](../foundations/09_gaussians.ipynb)): its best free estimate, and the linear code $\mu_{\mathrm{lin}},\sigma_{\mathrm{lin}}$ at the level that the encoder is told or, noise-blind, reads from the picture. The encoder's outputs $m,r$, zero at first, fade with the Wiener factor $w_1$ of the first component, and $f$ is the floor:
+# The library's own networks, told the level or not, *begin as the Gaussian* ([Gaussian images](../foundations/09_gaussians.ipynb)): its best free estimate, and the linear code $\mu_{\mathrm{lin}},\sigma_{\mathrm{lin}}$ at the level that the encoder is told or, noise-blind, reads from the picture. The encoder's outputs $m,r$, zero at first, fade with the Wiener factor $w_1$ of the first component, and $f$ is the floor:
 #
 # $$\mu=\mu_{\mathrm{lin}}+w_1m,\qquad\sigma=f+\operatorname{softplus}\big(\operatorname{softplus}^{-1}(\sigma_{\mathrm{lin}}-f)+w_1r\big).$$ {#eq-corrected}
 #
-# (Random features respond to noise as to images, and may fall silent: [Beginnings](../sami_claims/60_beginnings.ipynb).)
+# (What random beginnings cost: [Beginnings](../sami_claims/60_beginnings.ipynb).)
 
 # %%
 #| exports
@@ -361,7 +361,7 @@ class SAMI(Autoencoder):
 
 
 # %% [markdown]
-# What is given is tried once, on an empty image. A frozen denoiser is the caller's own network, not a copy, with its gradients switched off.
+# What is given is tried once, on an empty image. A frozen denoiser is the caller's own network, its gradients switched off.
 
 # %%
 #| exports
@@ -425,7 +425,7 @@ def older(cls: SAMI, config: dict) -> dict:
 
 
 # %% [markdown]
-# Every step has errors with and without guidance *on the same noise*, kept for the training's history: `free` and `guided`, $\tfrac12\|\varepsilon-\hat\varepsilon\|^2$ without and with guidance; `guidance`, $\tfrac12\|c\,G\|^2$, the rate at which information comes in per unit of $\log\gamma$ if the guidance is exact ([Gaps](../foundations/07_gaps.ipynb)); and `pin`, the correlation of $c\,G$ with the free estimate $\hat\varepsilon_{\mathrm{free}}$. Exact guidance has mean zero at every $x_t$, so it is uncorrelated with every function of $x_t$: a `pin` far from 0 says that it is not exact.
+# Kept for the training's history, *on the same noise*: `free` and `guided`, $\tfrac12\|\varepsilon-\hat\varepsilon\|^2$ without and with guidance; `guidance`, $\tfrac12\|c\,G\|^2$, the information per unit of $\log\gamma$ if the guidance is exact ([Gaps](../foundations/07_gaps.ipynb)); and `pin`, the correlation of $c\,G$ with the free estimate $\hat\varepsilon_{\mathrm{free}}$. Exact guidance has mean zero at every $x_t$, so it is uncorrelated with every function of $x_t$: a `pin` far from 0 says that it is not exact.
 
 # %%
 #| exports
@@ -549,7 +549,7 @@ ax.set(xlabel=r"noise level $u=\log\gamma$", yscale="log",
 ax.legend(ncols=2);
 
 # %% [markdown]
-# **Who learns from what**: pinned, the denoiser's gradient must be that of its own score matching alone, whatever the encoder does; joint, it is not. A frozen denoiser must stay the same, bit for bit, while the encoder changes: a U-Net of ours, and a plain function.
+# **Who learns from what**: pinned, the denoiser's gradient must not depend on the encoder; joint, it does. A frozen denoiser, a U-Net of ours or a plain function, must stay the same, bit for bit.
 
 # %%
 torch.manual_seed(0)
@@ -571,7 +571,6 @@ for regime, same in [("pinned", True), ("joint", False)]:
     model = SAMI((1, 8, 8), 4, width=8, regime=regime, begin="random")
     assert torch.equal(net_gradient(model, 1.0), net_gradient(model, 2.0)) is same
 
-# %%
 own = SAMI((1, 8, 8), 4, width=8, regime="pinned").base()
 exact = lambda x, t: denoiser(world.data, path)(x.flatten(1), t).reshape(x.shape)
 points = world.data.sample(64, seed=0).float().reshape(-1, 4, 1, 1).clamp(-1, 1)
@@ -611,7 +610,7 @@ with expect_fail(ValueError, contains="x_t: expected 2 noisy images"):
     model.denoiser(torch.ones(2, 4))(images[:3], f64(0.5)[0])
 
 # %% [markdown]
-# **The loss is the bound's.** With the same draws, the loss must be the bound's integrand plus the rate, both computed by hand from the pieces: noisy images, the two networks through @eq-guided and @eq-logq, $\tfrac12(u_{\max}-u_{\min})\,\gamma\,\|x_0-\hat x_0\|^2$, and the library's divergence.
+# **The loss is the bound's.** With the same draws, the loss must be the bound's integrand plus the rate, by hand: noisy images, the two networks through @eq-guided and @eq-logq, $\tfrac12(u_{\max}-u_{\min})\,\gamma\,\|x_0-\hat x_0\|^2$, and the library's divergence.
 
 # %%
 how = {"kl_weight": 1.0, "weighting": "elbo", "p_uncond": 0.0}
@@ -643,10 +642,7 @@ Table({k: f"{v:.3f}" for k, v in found.items()}, "of 32 images", "mean (nats)")
 # Begun as the Gaussian; 150 steps, gradients clipped.
 
 # %%
-#| hide
-torch.manual_seed(0);
-
-# %%
+torch.manual_seed(0)
 model = SAMI((1, 8, 8), z_dim=8, width=8, encoder_width=12)
 opt = torch.optim.AdamW(model.parameters(), lr=4e-3, fused=True)
 train, history = images[:1400], []
@@ -699,6 +695,8 @@ for row, (name, pictures) in zip(axes, rows.items(), strict=True):
 # %% [markdown]
 # ## Differences from the paper
 #
+# **The paper's model** is `SAMI(shape, z_dim, begin="random")`: noise-blind (`time_conditioned=False`, the default), each network alone. Telling the level and beginning as the Gaussian are variants of ours; what they bring is no evidence about the paper's.
+#
 # | | Lyo, Simoncelli & Savin, as described | here |
 # |---|---|---|
 # | noise | 1000 discrete steps, cosine | continuous cosine path, ended at $-\log5d$ |
@@ -706,13 +704,47 @@ for row, (name, pictures) in zip(axes, rows.items(), strict=True):
 # | $\beta$ | raised in the course of training | constant, or raised (`anneal`) |
 # | denoiser, trained jointly | not known to us whether pinned | `p_uncond`, or `regime="pinned"` |
 # | denoiser, pre-trained | frozen; high noise levels oversampled | `regime="frozen"`; `noise="high"` |
-# | encoder | noise-blind | the same, or told; ours begins linear |
+# | encoder | noise-blind, begun at random | the same, or told; begun as the Gaussian |
 # | network's output | the noise | preconditioned ([Scores](../foundations/04_scores.ipynb)) |
 # | samples | $z\sim\mathcal N(0,I)$, ancestral | $z$ from the fitted prior ([Priors](12_priors.ipynb)), any sampler |
 #
+# ## Exercises
+#
+# **1.** *Compute.* From which $\beta$ on does plain squared error pay for no structure at any level?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+model = SAMI((1, 8, 8), 2, width=8, kl_weight=1 / math.pi)
+u = torch.linspace(-4, 8, 1201, dtype=torch.float64)
+price = model.beta_eff(u)  # at least pi beta; a little less on a path with an end
+assert u[price.argmin()].abs() < 0.02 and 0.95 < price.min() < 1
+
+# %% [markdown]
+# **2.** *Extend.* Give the exact guidance a strength $k$. By how much does the bound fall? Doubled guidance is as bad as none: show it.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+path = VPCosine(-4.0)
+free, ends = denoiser(world.data, path), (math.exp(-4), math.exp(8), "prior")
+
+
+def of_strength(k):
+    def guided(z, xT):
+        told = world.denoiser(path, z)
+        return lambda x_t, t: torch.lerp(free(x_t, t), told(x_t, t), k)
+    return -sum(expected_bound(world, guided, path, *ends).values())
+
+
+none, half, exact, double = map(of_strength, (0.0, 0.5, 1.0, 2.0))
+test_close(exact - double, exact - none, eps=1e-5)  # (k - 1)^2 times
+test_close(exact - half, (exact - none) / 4, eps=1e-5)  # what guidance brings
+
+# %% [markdown]
 # ## What can go wrong
 #
-# * **Leaving out $\log v$** in @eq-logq: the guidance is then not the gradient of a log-density, and the estimate is biased wherever the encoder's confidence changes.
+# * **Leaving out $\log v$** in @eq-logq: the guidance is then not a log-density's gradient, and biased wherever the encoder's confidence changes.
 # * **Expecting separate axes from joint training** with a free denoiser ([Why SAMI disentangles](../sami_claims/61_why_sami_disentangles.ipynb)).
 # * **`torch.no_grad` around sampling** would kill the guidance; it is switched on again inside. A variance near zero makes it explode, hence the floor.
 # * **VE paths.** A noise-blind encoder cannot take inputs whose scale runs to 80. Use VP; a told one still sees inputs up to 80.

@@ -4,7 +4,7 @@
 # > A bridge whose end is decoded from the code: the walk back starts at an image that depends on z, not at noise.
 
 # %% [markdown]
-# Diffusion autoencoders ([DiffAE](16_diffae.ipynb)) let a code into an ordinary denoiser, and leave the start of the walk to noise: part of the image is in the code, part in the noise that happens to lead to it. DBAE [@kim2025dbae] makes the *start depend on the code*. It decodes the end of the path, $x_T=\mathrm{dec}_\psi(z)$, and pins the path there with Doob's $h$-transform ([Bridges](../foundations/05_bridges.ipynb)). This page builds the model, shows what its loss is and is not, and trains a small one on digits.
+# Can a code hold the whole image, so that none of it is left to the noise that a walk begins with? In a diffusion autoencoder ([DiffAE](16_diffae.ipynb)) the code is let into an ordinary denoiser: part of the image is in the code, part in the noise that happens to lead to it, and an edit of the code does not reach that part. DBAE [@kim2025dbae] makes the *start depend on the code*. It decodes the end of the path, $x_T=\mathrm{dec}_\psi(z)$, and pins the path there with Doob's $h$-transform ([Bridges](../foundations/05_bridges.ipynb)). This page builds the model, shows what its loss is and is not, and trains a small one on digits.
 #
 # Statements about the method follow the paper's abstract, its public reviews and its released code; the derivations are ours.
 
@@ -36,7 +36,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from scoreae.core.checks import bcast, randn_like, rng, sqnorm
 from scoreae.core.pages import Table, paper
-from scoreae.foundations.scores import residual
+from scoreae.foundations.scores import Stats, residual, scalings
 
 # %%
 #| hide
@@ -55,7 +55,7 @@ torch.manual_seed(0);
 #
 # All three networks are trained together: gradients reach the encoder and the decoder through $x_T$, as an input of the denoiser and as a part of $x_t$.
 #
-# With the weight of the bound (`weighting="elbo"`), @eq-lae plus last step and start is the bound on $-\log p(x_0|z)$ of the *stochastic* walk. Its start is `"model"`: the far end is shared, so $S=\tfrac12\gamma_{\min}\|x_0-m\|^2$ with the model's own far estimate $m$, small, and zero only as $\gamma_{\min}\to0$. The paper's $\mathcal L_{\mathrm{AE}}$, with $\tfrac12g^2$ on the difference of scores, has this very weight, by $\lambda=-\tfrac d{dt}\mathrm{SNR}$ in [Bridges](../foundations/05_bridges.ipynb). The released code trains with another one, $1/\texttt{out}^2$ on the error of $\hat x_0$ (`weighting="edm"`, the default here too), which prefers coarse structure (the last figure of [Bounds](../foundations/06_bounds.ipynb)).
+# With the weight of the bound (`weighting="elbo"`), @eq-lae plus last step and start is the bound on $-\log p(x_0|z)$ of the *stochastic* walk. Its start is `"model"`: the far end is shared, so $S=\tfrac12\gamma_{\min}\|x_0-m\|^2$ with the model's own far estimate $m$, small, and zero only as $\gamma_{\min}\to0$. The paper's $\mathcal L_{\mathrm{AE}}$, with $\tfrac12g^2$ on the difference of scores, has this very weight, by $\lambda=-\tfrac d{dt}\mathrm{SNR}$ in [Bridges](../foundations/05_bridges.ipynb). The released code trains with another one, $1/\texttt{out}^2$ on the error of $\hat x_0$, where `out` comes from *fixed* moments: image and endpoint of standard deviation .5, uncorrelated. The default here, `weighting="edm"`, has the same form with the moments that the training measures. That is a third weight, not the released one; [below](#whose-weight) they stand side by side.
 #
 # **What the endpoint can and cannot do.** [Bridges](../foundations/05_bridges.ipynb) proved that in $y=(x_t-a\,x_T)/b$ a bridge is an ordinary diffusion with SNR $\gamma_t=\mathrm{SNR}_t-\mathrm{SNR}_T$. If the denoiser is told $z$, the best it can do depends on what $z$ knows about $x_0$, and not on the endpoint, nor on its scale. What the endpoint brings is practical: an image-shaped view of the code at the denoiser's input, and a walk that starts from it. The switch `condition` tells the denoiser $x_T$, $z$, or both.
 
@@ -325,6 +325,38 @@ for row, (name, pictures) in zip(axes, rows.items(), strict=True):
     row[0].set_ylabel(name, rotation=0, ha="right", va="center")
 
 # %% [markdown]
+# The point is closer to the image than a sample, as it must be; and a *single* evaluation at $T$, where the denoiser sees only the endpoint and the code, is a point already (exercise 2).
+#
+# ## Whose weight
+#
+# How much of the loss falls on which noise level? A loss $\mathbb E[\tfrac w2\|\varepsilon-\hat\varepsilon\|^2]$ with noise levels of density $p(u)$, $u=\log\gamma$, gives level $u$ the weight $p(u)\,w$. Only the bound's, the paper's, is flat. The other two prefer coarse structure, the measured moments more so: an endpoint that resembles the image leaves less of it open in much noise. Divided by their means over the range, for the model just trained:
+
+# %%
+low, high = model.span
+u = torch.linspace(low, high, 2001, dtype=torch.float64)
+t = model.path.t_of_gamma(u.exp())
+density = -model.path.gamma(t) / model.path.dgamma(t)  # of u, for uniform times
+
+
+def weight(stats):
+    "p(u) w(u) of `edm` with these moments, divided by its mean."
+    out = scalings("edm", model.path.coefs(t), stats).out
+    v = density * 2 / (model.path.gamma(t) * out**2)
+    return v / v.mean()
+
+
+released, ours = weight(Stats(0.25, 0.25, 0.0)), weight(model.stats)
+tau, w = model.draw_times(200_000, g)
+level = model.path.gamma(tau).log()  # counted, against the formula
+coarse = (w * (level < 0)).sum() / w.sum()
+test_close(coarse, ours[u < 0].sum() / ours.sum(), eps=0.01)
+at = [int((u - v).abs().argmin()) for v in (-4, -2, 0, 2, 4, 8)]
+steeper = (ours / released)[at]
+assert steeper[0] > 1.3 * steeper[2] and released[at[0]] > 2 * released[at[2]]
+Table({f"{u[i]:.0f}": {"paper, `elbo`": "1.00", "released code": f"{released[i]:.2f}",
+                       "here, `edm`": f"{ours[i]:.2f}"} for i in at}, r"$\log\gamma$")
+
+# %% [markdown]
 # **What a fitted model refuses.** The network knows endpoints of the size that training had, and the preconditioning is measured on them. An endpoint ten times as large (another model's, say) is an error and not a picture; so is sampling before any training. A code far off gives no such endpoint: the decoder's normalisation keeps it in range.
 
 # %%
@@ -334,13 +366,11 @@ with expect_fail(ValueError, contains="one that has seen training images"):
     DBAE((1, 8, 8), 4, width=8).sample(2)
 
 # %% [markdown]
-# The point is closer to the image than a sample, as it must be; and a *single* evaluation at $T$, where the denoiser sees only the endpoint and the code, is a point already.
-#
 # ## Differences from the paper and the released code
 #
 # | | paper, released code | here |
 # |---|---|---|
-# | weight of the loss | paper: the bound's; code: $1/\texttt{out}^2$ | `elbo` or `edm` |
+# | weight of the loss | paper: the bound's; code: $1/\texttt{out}^2$, fixed moments | `elbo`; `edm`, measured moments |
 # | what the denoiser is told | paper: $x_T$; code: $x_T$ and $z$ | `condition` |
 # | rate | in the theory; absent from the code's loss | `kl_weight`, `tc_weight` |
 # | endpoint given the code | deterministic | or Gaussian, `endpoint_noise` |
@@ -353,7 +383,57 @@ with expect_fail(ValueError, contains="one that has seen training images"):
 # | code of a stochastic encoder | drawn when evaluated | its mean |
 # | edits of $z$ | the old $x_T$ is kept | decoded anew, or kept ([Edits](../use/42_edits.ipynb)) |
 # | images | RGB of 64 or 128 pixels | any $(C,H,W)$ |
+
+# %% [markdown]
+# ## Exercises
 #
+# **1.** *Compute.* The bridge's noise $c_t$ is largest in the middle. How large is it, and what are the signal-to-noise ratios of $x_0$ there and where the training ends, $\gamma_{\min}$?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+t = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)
+c, gamma = model.path.coefs(t).c, model.path.gamma(t)
+i = c.argmax()
+test_close(c[i], 0.52, eps=0.01)
+test_close(gamma[i], 0.69, eps=0.01)
+test_close(model.gamma_min, math.exp(-6), eps=1e-9)
+
+# %% [markdown]
+# **2.** *Explain.* Why is one evaluation a point? Show that at $T$ the denoiser is a plain decoder of $z$, that noise cannot change it, and that `decode` with one step returns it.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+few, end = z[:9], torch.full((9,), model.path.T, dtype=torch.float64)
+xT = model.endpoint(few).detach()
+noisy = model.path.mix(test[:9], torch.randn(9, 1, 8, 8, generator=g), end, xT)
+test_eq(noisy, xT)  # at T the bridge is its end: a = 1, b = c = 0
+with torch.no_grad(): decoded = model.denoiser(few, xT)(xT, end)
+test_close(model.decode(few, steps=1), decoded.clamp(-1, 1), eps=1e-5)
+
+
+# %% [markdown]
+# **3.** *Extend.* In the check of `condition` above, the endpoint moved every estimate. Write a model from whose network it is hidden altogether.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+class Hidden(DBAE):
+    def denoiser(self, z, xT):
+        D = super().denoiser(z, 0 * xT)
+        return lambda x_t, t: D(x_t - bcast(self.path.coefs(t).a, x_t) * xT, t)
+
+
+blind = Hidden((1, 8, 8), 4, width=8, condition="z", begin="random").eval()
+for v in blind.net.parameters(): torch.nn.init.normal_(v, std=0.2, generator=g)
+pictures, t = images[:6], torch.full((6,), 0.6, dtype=torch.float64)
+eps, code = torch.randn(6, 1, 8, 8, generator=g), blind.encode(pictures)
+answer = lambda xT: blind.denoiser(code, xT)(blind.path.mix(pictures, eps, t, xT), t)
+end = blind.endpoint(code)
+test_close(answer(end), answer(end + 0.5), eps=1e-4)  # an ordinary diffusion
+
+# %% [markdown]
 # ## What can go wrong
 #
 # * **Reading the endpoint as an image.** Nothing asks $x_T$ to look like $x_0$, and its scale is arbitrary.

@@ -186,7 +186,8 @@ f"other training images, without a model: {real:.2f}"
 #| echo: false
 x = data.digits("test")[:10]
 models = {"AE": "ae", "DiffAE": "diffae", "SAMI, told level": "sami", "DBAE": "dbae"}
-decoded = {k: load(root / f"weights/digits-{v}").reconstruct(x, steps=25) for k, v in models.items()}
+decoded = {k: load(root / f"weights/digits-{v}").reconstruct(x, steps=25)
+           for k, v in models.items()}
 plot_rows({"image": x, **decoded})
 
 # %% [markdown]
