@@ -110,7 +110,7 @@ x_test, y_test = sa.data.digits("test", labels=True)
 a, b = x_test[y_test == 0][0], x_test[y_test == 7][0]
 z = model.encode(x_test)                            # (N, 8)
 point = model.reconstruct(x_test)                   # one image per code
-draw = model.reconstruct(x_test, mode="sample")     # a draw of what the code leaves open
+draw = model.reconstruct(x_test, mode="sample")     # a draw of the rest
 new = model.sample(12)                              # codes from the fitted prior
 line = model.interpolate(a, b, n=12)                # from a nought to a seven
 model.bound(x_test, levels=17)

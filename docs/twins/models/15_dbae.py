@@ -394,9 +394,9 @@ with expect_fail(ValueError, contains="one that has seen training images"):
 #| code-summary: "Solution"
 t = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)
 c, gamma = model.path.coefs(t).c, model.path.gamma(t)
-i = c.argmax()
-test_close(c[i], 0.52, eps=0.01)
-test_close(gamma[i], 0.69, eps=0.01)
+i = c.argmax()  # where half of B = 1.1 is spent: c^2 = a b 2 sinh(B / 2)
+test_close(c[i], math.tanh(1.1 / 4) ** 0.5, eps=1e-4)  # 0.52
+test_close(gamma[i], 1 / (2 * math.sinh(1.1 / 2)), eps=5e-3)  # 0.86
 test_close(model.gamma_min, math.exp(-6), eps=1e-9)
 
 # %% [markdown]
