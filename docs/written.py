@@ -269,8 +269,8 @@ def experiments() -> dict[str, str]:
 
     rows = stored()
     whole = lambda date: date.replace("-", "\N{NON-BREAKING HYPHEN}")
-    asked = [{"experiment": r["experiment"], "what it asks": r["asks"], "page": named(r["page"]), "date": whole(r["date"]),
-              "commit": r["commit"]} for r in rows]  # fmt: skip
+    asked = [{"experiment": r["experiment"], "what it asks": r["asks"], "page": named(r["page"]),
+              "date": whole(r["date"]), "commit": r["commit"]} for r in rows]  # fmt: skip
     commands = [{"experiment": r["experiment"], "command": f"`{r['command']}`", "file": f"`{r['file']}`"} for r in rows]
     text = head("Experiments", "Every stored number, with its question, page, command and commit.") + NOTE
     return {"docs/experiments.md": text + EXPERIMENTS.format(asked=table(asked, 16, 33, 17, 17, 10),
