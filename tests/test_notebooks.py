@@ -28,5 +28,6 @@ def test_in_a_jupyter_kernel(name, monkeypatch):
     nb = nbformat.read(file, as_version=4)
     where = {"metadata": {"path": str(file.parent)}}
     NotebookClient(nb, timeout=300, kernel_name="python3", resources=where).execute()
-    pictures = [o for c in nb.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+    kinds = {"image/png", "image/svg+xml"}
+    pictures = [o for c in nb.cells for o in c.get("outputs", []) if kinds & o.get("data", {}).keys()]
     assert pictures
