@@ -176,6 +176,8 @@ its floor is the same distance between two halves of the test images. SW is the 
 with its own floor. `ms/step` is the time of a training
 step, the least of three interleaved rounds of eight.
 
+These trainings are from before models began as Gaussians ([Gaussian images](foundations/09_gaussians.ipynb)).
+
 What it is not: these networks are small, and their training is short. The table says what each model does with this
 budget, not what it can do.
 """

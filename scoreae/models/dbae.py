@@ -29,7 +29,8 @@ class DBAE(Autoencoder):
     """Diffusion Bridge AutoEncoder (Kim et al., ICLR 2025): the end of a bridge is decoded from the code.
 
     `path` "vp" (VPLinear(0.1, 2.0)), "ve" (sigma 80) or an unpinned `Path`; `stochastic` encoder or not; `condition`
-    is what the denoiser is told, "both", "xT" or "z". `weighting` "edm" as in the released code, or "elbo", the bound's
+    is what the denoiser is told, "both", "xT" or "z". `weighting` "edm" with measured moments (the released code fixes
+    them at .5, .5, 0), or "elbo", the bound's
     (the paper's likelihood weight). `kl_weight` weighs KL(q(z|x) || N(0, I)) of a stochastic encoder, `tc_weight` its
     total correlation. With `endpoint_noise` the endpoint is drawn from N(decoder(z), endpoint_noise^2 I).
     """

@@ -27,8 +27,8 @@ BRIDGE = Pinned(VPLinear(0.1, 2.0))
 class DiffAE(Autoencoder):
     """Diffusion autoencoder (Preechakul et al., CVPR 2022): a denoiser that is told the code, z, of a plain encoder.
 
-    `weighting` "simple" (error of the noise at uniform times, as in the paper), "elbo", "edm", or "dbae": the noise
-    levels and weights of the released DBAE. `path` is an unpinned `Path`, `VPLinear()` by default. `begin` "gaussian"
+    `weighting` "simple" (error of the noise at uniform times, as in the paper), "elbo", "edm", or "dbae": noise levels
+    and weights of a DBAE with an endpoint as large as the images and uncorrelated with them. `path` is an unpinned `Path`, `VPLinear()` by default. `begin` "gaussian"
     (with principal components as code) or "random".
     """
 

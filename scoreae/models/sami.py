@@ -92,8 +92,8 @@ class SAMI(Autoencoder):
     `regime` "joint", "pinned" or "frozen" (which needs a trained `denoiser`); `p_uncond`: unguided share in "joint".
     `kl_weight` is beta against the pixel-summed error, annealed as `anneal` says; `noise` levels: "stratified",
     "uniform" or "high". Images (C, H, W) of `shape`, codes of `z_dim` axes with standard deviations above `std_floor`;
-    `time_conditioned` tells the encoder log gamma. `begin`: "gaussian", "linear" (the code only), both for a told encoder
-    of the library's own, or "random". `denoiser`: any callable (x_t, t) -> x0_hat with its `path`, or what
+    `time_conditioned` tells the encoder log gamma. `begin`: "gaussian", for networks of the library's
+    own, "linear" (the code only, for a told encoder of its own), or "random". `denoiser`: any callable (x_t, t) -> x0_hat with its `path`, or what
     `from_diffusers` gives; `encoder`: a module, images (and levels) to (N, 2 z_dim): means, raw deviations.
     """
 

@@ -53,7 +53,7 @@ from fastcore.test import expect_fail, test_eq
 # %% [markdown]
 # ## Five models, one code size
 #
-# The same encoder and code size for all. SAMI comes twice: noise-blind, as in its paper, and with an encoder that is told the noise level, because on images as small as these the level is hard to see; such an encoder also begins as the linear code ([Linear codes](../foundations/09_gaussians.ipynb)). The DBAE is its paper's stochastic one, with a small rate. All get the same number of steps.
+# The same encoder and code size for all. SAMI comes twice: noise-blind, as in its paper, and with an encoder that is told the noise level, because on images as small as these the level is hard to see; such an encoder also begins as the linear code ([Gaussian images](../foundations/09_gaussians.ipynb)). The DBAE is its paper's stochastic one, with a small rate. All get the same number of steps.
 
 # %%
 #| exports

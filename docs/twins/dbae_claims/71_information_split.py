@@ -5,6 +5,8 @@
 
 # %% [markdown]
 # A diffusion autoencoder keeps part of an image in the code and part in the noise that leads to it ([DiffAE](../models/16_diffae.ipynb)): its information is *split*. DBAE's endpoint depends on the code alone, and its published reconstructions from the code are much closer to the image [@kim2025dbae]. That comparison sets a deterministic walk beside random draws, and two losses beside each other. This page repeats it on the digits with every control, and on Fashion-MNIST with the decisive ones: the same encoder, U-Net, steps and seeds, and one change at a time. The numbers come from `bench/claims/information_split.py`.
+#
+# *Stored trainings on this page are from before models began as [Gaussians](../foundations/09_gaussians.ipynb): a told SAMI began as the linear code, all other networks at random.*
 
 # %%
 #| hide

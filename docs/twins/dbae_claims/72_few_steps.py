@@ -5,6 +5,8 @@
 
 # %% [markdown]
 # Released bridge code reconstructs with 100 Euler steps of the probability-flow ODE, and samples with Heun and churn, 500 evaluations of the network [@zhou2024ddbm]. [Samplers](../foundations/08_samplers.ipynb) derived an update that is exact in all but $\hat x_0$, second order, on a grid that spends its steps where they count. This page shows what that buys, as curves over the number of evaluations. The numbers come from `bench/claims/few_steps.py`; a few are computed again here.
+#
+# *Stored trainings on this page are from before models began as [Gaussians](../foundations/09_gaussians.ipynb): a told SAMI began as the linear code, all other networks at random.*
 
 # %%
 #| hide

@@ -5,6 +5,8 @@
 
 # %% [markdown]
 # A code whose axes are independent is easier to read, and easier to sample from, axis by axis. β-TCVAE therefore charges a code for its *total correlation* ([Priors](../models/12_priors.ipynb)), and the DBAE paper reports a variant with that term [@kim2025dbae; @chen2018isolating]. This page trains a stochastic DBAE on disks and sprites, where the true factors are known, with the term and without, and puts the scores of [Disentanglement](../measures/32_disentanglement.ipynb) beside the quality of the pictures. The numbers come from `bench/claims/tc_tradeoff.py`.
+#
+# *Stored trainings on this page are from before models began as [Gaussians](../foundations/09_gaussians.ipynb): a told SAMI began as the linear code, all other networks at random.*
 
 # %%
 #| hide

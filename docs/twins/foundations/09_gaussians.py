@@ -4,7 +4,7 @@
 # > Of Gaussian images everything is known: what noise leaves of them, of their code, and of the level itself. Every model begins there.
 
 # %% [markdown]
-# Every model of this library has a member that is known in closed form: the one for Gaussian images. A network that knows nothing has to find it first, and on colour photographs that alone takes it a thousand steps. So models begin there, and networks learn what images add. This page derives the beginning: the law of the principal components in noise, which is what an encoder that guides ([SAMI](../models/14_sami.ipynb)) has to know; the best estimate of the image, with and without the code; and the noise level, read from the picture. All are checked against exact conditioning ([Worlds in closed form](03_worlds.ipynb)).
+# What can be said about an image in noise, and about its code, before any network has learned? Of Gaussian images, everything. A network that knows nothing has to find this first, and on colour photographs that alone takes a thousand steps. So every model of this library begins there, and networks learn what images add. This page derives the beginning: the law of the principal components in noise, which is what an encoder that guides ([SAMI](../models/14_sami.ipynb)) has to know; the best estimate of the image, with and without the code; and the noise level, read from the picture. All are checked against exact conditioning ([Worlds in closed form](03_worlds.ipynb)).
 
 # %%
 #| default_exp foundations.gaussians
@@ -194,7 +194,15 @@ test_close(std, torch.full_like(std, 0.2), eps=1e-9)
 #
 # $$I(z_j;x_t)=-\tfrac12\log\big(1-(1-s_j)\,w_j\big),$$ {#eq-lin-nats}
 #
-# which ends at $-\tfrac12\log s_j$ for the clean image: 1.6 nats for a deviation of .2. Its derivative in $\log\gamma$ is the rate at which the component is told as the noise goes down, and must be half the guidance's energy, $\tfrac12c^2\,\mathbb E\|G_j\|^2$ ([Gaps](07_gaps.ipynb)). The rate rises at $\log\gamma=-\log\ell_j$, where the component comes out of the noise, and falls at $-\log(\ell_js_j)$, where its own noise $s_j$ hides the rest. It is largest half-way, at $-\log\ell_j-\tfrac12\log s_j$ (there $w_j=1/(1+\sqrt{s_j})$).
+# which ends at $-\tfrac12\log s_j$ for the clean image: 1.6 nats for a deviation of .2. Its derivative in $\log\gamma$ is the rate at which the component is told as the noise goes down, and must be half the guidance's energy, $\tfrac12c^2\,\mathbb E\|G_j\|^2$ ([Gaps](07_gaps.ipynb)). 
+#
+# Where is it told fastest? Let $v=\log\gamma\ell_j$, so that $w_j=\sigma(v)$, the logistic function $e^v/(1+e^v)$. Insert:
+#
+# $$I=\tfrac12\log\frac{1+e^v}{1+s_je^v},\qquad\frac{dI}{dv}=\tfrac12\big[\sigma(v)-\sigma(v+\log s_j)\big].$$ {#eq-lin-rate}
+#
+# The first term rises at $v=0$, where the component comes out of the noise; the second takes it back at $v=-\log s_j$, where the code's own noise hides the rest. Measure $v$ from the middle, $v=h_0+h$ with $h_0=-\tfrac12\log s_j$: the bracket is $\sigma(h+h_0)-\sigma(h-h_0)$. It is even in $h$, because $\sigma(-v)=1-\sigma(v)$, and falls as $|h|$ grows, because $\sigma'$ does. So the rate is symmetric about its peak,
+#
+# $$\log\gamma=-\log\ell_j-\tfrac12\log s_j,\qquad w_j=\frac1{1+\sqrt{s_j}}.$$ {#eq-lin-peak}
 
 # %%
 def nats(u): return -(1 - (1 - code.left) * code.wiener(u.exp())).log() / 2
@@ -216,41 +224,53 @@ for i, t in enumerate(path.t_of_gamma(u.exp())):
 test_close(nats(torch.tensor([60.0]).double())[0], -code.left.log() / 2, eps=1e-9)
 fine = torch.linspace(-6, 10, 3201, dtype=torch.float64)[:, None]
 peak = fine[nats(fine).diff(dim=0).argmax(0), 0]
-test_close(peak, -code.variances.log() - code.left.log() / 2, eps=0.01)
+middle = -code.variances.log() - code.left.log() / 2
+test_close(peak, middle, eps=0.01)
+rate = lambda u: (nats(u + 1e-4) - nats(u - 1e-4)).diagonal() / 2e-4  # axis j at u_j
+test_close(code.wiener(middle.exp()).diagonal(), 1 / (1 + code.left.sqrt()), eps=1e-9)
+for h in (0.5, 2.0):
+    v = middle + h + code.variances.log()
+    want = (v.sigmoid() - (v + code.left.log()).sigmoid()) / 2
+    test_close(rate(middle + h), want, eps=1e-6)
+    test_close(rate(middle + h), rate(middle - h), eps=1e-6)
 f"{math.log(1 / 0.2):.2f} nats an axis"
 
 # %% [markdown]
-# Variances grow with the number of pixels: a pattern shared by many pixels has the sum of their variances. So the larger the images, the further out in the noise their first components are told. Here are digits of 64 pixels, and colour patches of a photograph at $16\times16$ (768 values). A patch's mean brightness is told at $\log\gamma\approx-4$, where single pixels show nothing.
+# Variances grow with the number of pixels: a pattern shared by many pixels has the sum of their variances. So the larger the images, the further out in the noise their first components are told. To change nothing but the size, take one set of pictures, colour patches of a photograph at $16\times16$, and pool it to $8\times8$ and $4\times4$. A broad pattern stays, with a quarter of the pixels: $\ell_1$ falls to about a quarter, and by @eq-lin-peak the peak moves by about $\log4\approx1.39$ a halving. At $16\times16$ a patch's mean brightness is told at $\log\gamma\approx-4$, where single pixels show nothing.
 
 # %%
 photo = torch.tensor(load_sample_images().images[0] / 127.5 - 1).float()
 patches = photo.permute(2, 0, 1).unfold(1, 16, 12).unfold(2, 16, 12)
 patches = patches.flatten(1, 2).transpose(0, 1)
-levels = torch.linspace(-8, 8, 161)
-told = {}
-for name, x in {"digits, 64 values": digits, "patches, 768 values": patches}.items():
-    own = LinearCode(x.shape[1:], 12)
-    own.fit(x)
+levels = torch.linspace(-8, 8, 1601)
+told, first = {}, {}
+for side in (16, 8, 4):
+    own = LinearCode((3, side, side), 12)
+    own.fit(torch.nn.functional.avg_pool2d(patches, 16 // side))
     known = -(1 - (1 - own.left) * own.wiener(levels.exp())).log() / 2
-    told[name] = known.diff(dim=0) / 0.1
-first = {k: round(float(levels[1:][v[:, 0].argmax()]), 1) for k, v in told.items()}
-assert first["patches, 768 values"] < first["digits, 64 values"] - 1
-Table({k: f"{v:.1f}" for k, v in first.items()}, "images",
+    told[side] = known.diff(dim=0) / 0.01
+    first[side] = -math.log(own.variances[0]) - math.log(own.left[0]) / 2
+    assert abs(levels[told[side][:, 0].argmax()] - first[side]) < 0.05
+moves = first[8] - first[16], first[4] - first[8]
+test_close(moves, (math.log(4), math.log(4)), eps=0.03)
+Table({f"{k} × {k}": f"{v:.2f}" for k, v in first.items()}, "patches",
       r"$\log\gamma$ where component 1 is told")
 
 # %%
 #| label: fig-components-told
-#| fig-cap: 'Each component is told over its own stretch of the noise scale (five of twelve shown). Every hill has the same area, $-\frac{1}{2}\log s_j$ = 1.6 nats, of which the picture''s range cuts some off; large variances are told further left, and the first component of the larger patches is told well before all others.'
-#| fig-alt: 'Two line charts of nats per unit of log gamma against log gamma from -8 to 8, with curves for components 1, 2, 4, 8 and 12. All are hills of height 0.33. For digits they peak between log gamma 0.6 and 2.5; for patches the first peaks at -4, the others between -0.2 and 1.8.'
-fig, panels = plt.subplots(1, 2, figsize=(7.4, 2.8), sharey=True)
+#| fig-cap: 'Each component is told over its own stretch of the noise scale. Left, the first component of one set of patches at three sizes: a halving moves it by $\log4$ towards less noise. Right, five of twelve components at $16\times16$: large variances are told further left. Every hill has the same area, $-\frac{1}{2}\log s_j$ = 1.6 nats, of which the picture''s range cuts some off.'
+#| fig-alt: 'Two line charts of nats per unit of log gamma against log gamma from -8 to 8. All curves are hills of height 0.33. Left: three equal hills with peaks at -4.1, -2.7 and -1.3, for 16, 8 and 4 pixels. Right: the hill of component 1 at -4.1, and those of components 2, 4, 8 and 12 between -0.2 and 1.8.'
+fig, panels = plt.subplots(1, 2, figsize=(7.4, 3), sharey=True)
 styles = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
-for ax, (name, rate) in zip(panels, told.items(), strict=True):
-    for j, style in zip((0, 1, 3, 7, 11), styles, strict=True):
-        ax.plot(levels[1:] - 0.05, rate[:, j], linestyle=style, label=f"{j + 1}")
-    ax.set(xlabel=r"$\log\gamma$", title=name)
-panels[0].set_ylabel(r"nats per unit of $\log\gamma$")
-handles, labels = ax.get_legend_handles_labels()
-fig.legend(handles, labels, title="component", loc="outside right center");
+left = {f"{k}×{k}": v[:, 0] for k, v in told.items()}
+right = {f"{j}": told[16][:, j - 1] for j in (1, 2, 4, 8, 12)}
+for ax, curves in zip(panels, (left, right), strict=True):
+    for (name, rate_), style in zip(curves.items(), styles, strict=False):
+        ax.plot(levels[1:] - 0.005, rate_, linestyle=style, label=name)
+    ax.set(xlabel=r"$\log\gamma$", ylim=(0, 0.46))
+    ax.legend(ncols=3, loc="upper center", columnspacing=1)
+panels[0].set(title="component 1, three sizes", ylabel=r"nats per unit of $\log\gamma$")
+panels[1].set(title="components, 16×16");
 
 
 # %% [markdown]
@@ -432,8 +452,8 @@ for path in (VPCosine(), VPLinear(), VE(), Pinned(VPLinear(0.1, 2.0))):
     bridge = isinstance(path, Pinned)
     for share in (0.02, 0.5, 0.95):
         t = torch.full((50,), share * path.T, dtype=torch.float64)
-        told = GaussianDenoiser(whole, path, silent, Stats(), center if bridge else None,
-                                center, left)
+        end = center if bridge else None
+        told = GaussianDenoiser(whole, path, silent, Stats(), end, center, left)
         x_t = path.mix(shaped(x0), shaped(eps), t, told.xT)
         if bridge:
             a, b, c = (v[:1, None] for v in path.coefs(t))
@@ -464,13 +484,15 @@ worst = {}
 for u in (-9.0, -4.0, 4.0, 16.0):
     t = VPLinear().t_of_gamma(torch.tensor(u).double().exp()).expand(200)
     r, R = (GaussianDenoiser(known, VPLinear(), silent, Stats()).residual(
-                x.to(known.center), noise.to(known.center), t) for known in (whole, fine))
+                x.to(known.center), noise.to(known.center), t)
+            for known in (whole, fine))
     worst[f"{u:g}"] = float((r - R).abs().max() / R.square().mean().sqrt())
 assert max(worst.values()) < 1e-4
 bridge, end = Pinned(VPLinear(0.1, 2.0)), torch.ones(200, dtype=torch.float64)
 D = GaussianDenoiser(whole, bridge, silent, Stats(), xT=x, center=x)
 test_eq(D(x, end), x)
-test_close(GaussianDenoiser(whole, VPLinear(), silent, Stats())(x, 0 * end), x, eps=1e-4)
+D = GaussianDenoiser(whole, VPLinear(), silent, Stats())
+test_close(D(x, 0 * end), x, eps=1e-4)
 Table(worst, r"$\log\gamma$", "largest error / root mean square of the residual")
 
 # %% [markdown]
@@ -510,7 +532,7 @@ Table(rows, r"$\log\gamma$")
 # %% [markdown]
 # ## Images are not Gaussian
 #
-# Then @eq-lin-law is not the law of $z$ given $x_t$, only the best *linear* account of it. Two things stay true, because they involve second moments only: of all affine estimates of the code, the mean has the least squared error, and the variance is that error, averaged over images. A network has to find the rest; it need not first find this part with random features, which respond to noise as they do to images. Below: the estimate is the one of least squares, $A\,\Sigma\,b\,(b^2\Sigma+c^2I)^{-1}(x_t-b\,m)$, and the errors are what the variances say.
+# Then @eq-lin-law is not the law of $z$ given $x_t$, only the best *linear* account of it. Two things stay true, because they involve second moments only: of all affine estimates of the code, the mean has the least squared error, and the variance is that error, averaged over images. A network has to find the rest, and, begun here, nothing but the rest. Below: the estimate is the one of least squares, $A\,\Sigma\,b\,(b^2\Sigma+c^2I)^{-1}(x_t-b\,m)$, and the errors are what the variances say.
 
 # %%
 own = LinearCode((1, 8, 8), 12).double()
@@ -563,6 +585,53 @@ with expect_fail(ValueError, contains="x: expected two or more floating-point im
     whole.fit(digits[:1])
 with expect_fail(ValueError, contains="components: expected an integer"):
     Gaussian((1, 8, 8), 0)
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** *Compute.* How many of its nats has a component told when it is told fastest, and how high is the peak?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+at = nats(middle).diagonal()
+test_close(at, -code.left.log() / 4, eps=1e-9)  # half of them, by symmetry
+root = code.left.sqrt()
+test_close(rate(middle), (1 - root) / (1 + root) / 2, eps=1e-6)  # 1/3 for s = 0.04
+
+# %% [markdown]
+# **2.** *Derive.* The derivative of $\log(b^2\ell+c^2)$ in $\log\gamma$ was said to be $w-b^2$; show it. How many pixels of pure noise show the level $\log\gamma=0$ to within .1?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+u = torch.linspace(-6, 8, 57, dtype=torch.float64).requires_grad_()
+b2, l = torch.sigmoid(u), 0.3  # c^2 = 1 - b^2
+slope = torch.autograd.grad((b2 * l + 1 - b2).log().sum(), u)[0]
+test_close(slope, l * u.exp() / (1 + l * u.exp()) - b2, eps=1e-9)
+pixels = round(2 / (0.5 * 0.1) ** 2)  # from sqrt(2 / d) / b^2: 800
+seen = torch.randn(4000, pixels, generator=g).square().mean(1) / 2  # c^2 = 1 / 2
+test_close((1 / seen - 1).log().std(), 0.1, eps=0.01)
+
+# %% [markdown]
+# **3.** *Extend.* Turn the code: mix the patches' first two components at 45°. Write its covariance given a noisy image. Where is it diagonal?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+own = LinearCode(patches.shape[1:], 2)
+own.fit(patches)
+turn = torch.tensor([[1.0, -1.0], [1.0, 1.0]]) / 2**0.5
+
+
+def covariance(at):
+    left = 1 - (1 - own.left) * own.wiener(torch.tensor([at]).exp())[0]
+    return turn @ left.diag() @ turn.T
+
+
+ends = max(covariance(at)[0, 1].abs() for at in (-20.0, 20.0))
+assert ends < 1e-3  # in pure noise and without noise, and nowhere in between:
+assert covariance(-4.0)[0, 1].abs() > 0.2  # an encoder of separate axes cannot say it
 
 # %% [markdown]
 # ## What can go wrong

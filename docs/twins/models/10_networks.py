@@ -4,6 +4,8 @@
 # > A U-Net, half a U-Net, a decoder and an MLP: small, any image size, no batch statistics, smooth enough to differentiate twice.
 
 # %% [markdown]
+# What must a network be able to do to serve here? One that lacks a property fails without a word: training still runs. So the list is worth having before the first model.
+#
 # Nothing about score-based autoencoders is specific to an architecture, but some properties are needed. The encoder's output is differentiated with respect to its *input image*, and the loss then with respect to the weights: activations must have a useful second derivative, and no image may influence another through batch statistics. Image sizes must be free: 8×8×1, 28×28×1, 64×64×3, non-square. This page builds four networks of that kind from one block.
 
 # %%
@@ -282,6 +284,57 @@ exact = torch.autograd.grad(guidance_energy(wg := w.clone().requires_grad_()), w
 up, down = (guidance_energy(w + step * direction) for step in (1e-5, -1e-5))
 numeric = (up - down) / 2e-5
 test_close(((exact * direction).sum() / numeric).item(), 1.0, eps=1e-6)
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** *Compute.* How many numbers does the last linear layer of the encoder read, for $28\times28$ and for $64\times64$ images at width 16? Which of the two encoders has the larger share of its weights there, with 64 outputs?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+count = lambda net: sum(p.numel() for p in net.parameters())
+share = {}
+for side, n in ((28, 3), (64, 4)):
+    net = HalfUNet((1, side, side), out=64, width=16)
+    coarse = side // 2 ** (n - 1)
+    test_eq(net.head.in_features, min(2 ** (n - 1), 4) * 16 * coarse**2)
+    share[side] = count(net.head) / count(net)
+assert 0.3 < share[64] < share[28] + 0.1  # both end on a map of 7 or 8 pixels
+
+# %% [markdown]
+# **2.** *Explain.* Why must the activation be smooth? Take a code $z=v^\top\phi(Wx)$ and differentiate twice by $x$, for ReLU and for SiLU.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+W, v = torch.randn(16, 5), torch.randn(16)
+code = lambda phi: lambda x: v @ phi(W @ x)
+curve = {phi: torch.autograd.functional.hessian(code(phi), torch.randn(5))
+         for phi in (torch.relu, F.silu)}
+test_eq(curve[torch.relu], torch.zeros(5, 5))  # guidance would not change with x
+assert curve[F.silu].abs().max() > 0.1
+
+
+# %% [markdown]
+# **3.** *Extend.* Replace *flatten* by global average pooling, and show what is lost: a blob, moved by four pixels.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+class Pooled(HalfUNet):
+    def forward(self, x):
+        self.head = nn.Identity()
+        return super().forward(x).unflatten(1, (self.norm.num_channels, -1)).mean(2)
+
+
+blob, change = torch.full((1, 1, 16, 16), -1.0), {}
+blob[:, :, 5:8, 5:8] = 1.0
+for kind in (Pooled, HalfUNet):
+    net = kind((1, 16, 16), out=4, width=8).eval()
+    here, there = net(blob), net(blob.roll(4, 3))
+    change[kind] = ((here - there).norm() / here.norm()).item()
+assert change[Pooled] < 0.1 * change[HalfUNet]
 
 # %% [markdown]
 # ## What can go wrong

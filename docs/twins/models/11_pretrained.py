@@ -4,7 +4,7 @@
 # > Any denoiser fits in: a function, a network of your own, or a diffusers pipeline, whose table of noise levels becomes a path.
 
 # %% [markdown]
-# A score-based autoencoder can stand on a denoiser that somebody else has trained. Two things are needed: the path on which it was trained, and its answer as an estimate of $x_0$. Both are often given in another form, as a table of a thousand noise levels and as a prediction of the noise. This page turns the table into a path that is exact at its entries, wraps a denoiser so that it answers in the right form or says why not, and does both for the models of Hugging Face's diffusers.
+# Good denoisers are expensive, and many have been trained already. Can an autoencoder of this library stand on one of them, without training it again? Two things are needed: the path on which it was trained, and its answer as an estimate of $x_0$. Both are often given in another form, as a table of a thousand noise levels and as a prediction of the noise. This page turns the table into a path that is exact at its entries, wraps a denoiser so that it answers in the right form or says why not, and does both for the models of Hugging Face's diffusers.
 
 # %%
 #| default_exp models.pretrained
@@ -35,7 +35,7 @@ from fastcore.test import expect_fail, test_close, test_eq
 
 from scoreae.core.checks import rng
 from scoreae.core.pages import Table
-from scoreae.foundations.bounds import bound_terms
+from scoreae.foundations.bounds import bound_terms, default_gamma_max
 from scoreae.foundations.paths import VPCosine, VPLinear
 from scoreae.foundations.samplers import sample
 from scoreae.foundations.worlds import denoiser, gaussian, log_density
@@ -351,6 +351,50 @@ ratio = drawn.var(0) / variances
 assert (ratio - 1).abs().max() < 0.06
 found = zip(variances.tolist(), ratio.tolist(), strict=True)
 Table({v: f"{r:.2f}" for v, r in found}, "variance of the data", "samples' over data's")
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** *Compute.* Between which noise levels does DDPM's linear table lie? A bound for 256 grey levels wants $\log\gamma$ up to `default_gamma_max(256)`: does the table reach it?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+path = Discrete(linear.tolist())
+u = path.gamma(f64(1 / 1000, 1.0)).log()  # first and last entry
+test_close(u, f64(9.21, -10.12), eps=0.01)
+assert u[0] < math.log(default_gamma_max(256)) - 2  # no: it ends units before
+
+# %% [markdown]
+# **2.** *Explain.* A scheduler with zero terminal SNR was refused above. Why is its last entry no loss? Leave it out, and look at where the path ends.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+bars = DDPMScheduler(1000, rescale_betas_zero_snr=True).alphas_cumprod.double()
+with expect_fail(ValueError, contains="falling"): Discrete(bars.tolist())
+kept = Discrete(bars[:-1].tolist())
+end = kept.gamma(1.0)
+assert 1e-9 < end < 1e-8  # the start's mismatch is below d / 2 times this, in nats
+
+
+# %% [markdown]
+# **3.** *Extend.* A network with learned variances predicts twice as many channels, the noise first. Make it a denoiser of this page.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+class First(torch.nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+    def forward(self, x, step): return self.net(x, step).chunk(2, 1)[0]
+
+
+wide = lambda x, step: torch.cat([unet(x, step).sample, torch.zeros_like(x)], 1)
+D, plain = Given(Timed(path, First(wide), "eps")), Given(Timed(path, unet, "eps"))
+t = torch.linspace(0.1, 0.9, 4).double()
+with torch.no_grad(): test_close(D(images, t), plain(images, t), eps=1e-5)
 
 # %% [markdown]
 # ## What can go wrong

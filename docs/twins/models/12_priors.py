@@ -4,7 +4,7 @@
 # > Where codes come from when there is no image: a Gaussian fitted to them, a diffusion that refines it, and the price of a code under each.
 
 # %% [markdown]
-# To *sample* images one needs codes, and to *bound* $\log p(x)$ one needs the price of a code, $\mathrm{KL}(q(z|x)\|p(z))$. Both ask for a prior $p(z)$. The standard normal is the prior of training; after training the codes are rarely standard normal, and a prior that does not fit them costs nats and gives bad samples. This page fits a Gaussian with full covariance, which is exact for linear models of Gaussian data and already useful for the others. Then a second diffusion, in the space of codes, learns what is not Gaussian about them; its price is bounded by the integral that bounds images.
+# Where does a code come from when there is no image, and what does a code cost? One needs the first to *sample* images, and the second, $\mathrm{KL}(q(z|x)\|p(z))$, to *bound* $\log p(x)$. Both ask for a prior $p(z)$. The standard normal is the prior of training; after training the codes are rarely standard normal, and a prior that does not fit them costs nats and gives bad samples. This page fits a Gaussian with full covariance, which is exact for linear models of Gaussian data and already useful for the others. Then a second diffusion, in the space of codes, learns what is not Gaussian about them; its price is bounded by the integral that bounds images.
 #
 # *Borrowed from a later page: [The contract](13_contract.ipynb), for a model around the codes.*
 
@@ -29,6 +29,7 @@ from scoreae.models.networks import MLP
 
 # %%
 #| hide
+import itertools
 import tempfile
 
 import matplotlib.pyplot as plt
@@ -211,7 +212,7 @@ def total_correlation(z: Tensor, mean: Tensor, std: Tensor, images: int) -> Tens
 
 
 # %% [markdown]
-# Codes with Gaussian means of covariance $K$ and noise $s^2I$ have a Gaussian $q(z)$ of covariance $C=K+s^2I$, whose total correlation is $\tfrac12(\sum_j\log C_{jj}-\log|C|)$. With the whole data set as the batch, the estimate differs from it only by the finite sample; on few images it is that of the exact mixture. Small batches underestimate here.
+# Codes with Gaussian means of covariance $K$ and noise $s^2I$ have a Gaussian $q(z)$ of covariance $C=K+s^2I$, whose total correlation is $\tfrac12(\sum_j\log C_{jj}-\log|C|)$. With all images as the batch, the estimate differs only by the finite sample; on few it is the exact mixture's. Small batches underestimate here.
 
 # %%
 K = torch.tensor([[1, 0.8, 0.3], [0.8, 1, 0.2], [0.3, 0.2, 1]], dtype=torch.float64)
@@ -241,6 +242,13 @@ axes = sum(mix(mean[few, j], Normal)(z[few, j]).mean() for j in range(3))
 test_close(total_correlation(z[few], mean[few], std[few], 40), joint - axes, eps=1e-9)
 found = {"closed form": closed, **{f"batches of {M}": v for M, v in estimates.items()}}
 Table({k: v.item() for k, v in found.items()}, "from", "total correlation (nats)")
+
+# %%
+at = torch.rand(5, 5, generator=rng(2), dtype=torch.float64)  # q(z_i | x_m), 5 images
+for i, row in enumerate(at):  # @eq-stratified with M = 3, averaged over all batches
+    others = itertools.combinations([m for m in range(5) if m != i], 2)
+    found = [row[i] / 5 + 4 / (5 * 2) * row[list(pair)].sum() for pair in others]
+    test_close(torch.stack(found).mean(), row.mean(), eps=1e-9)
 
 
 # %% [markdown]
@@ -428,7 +436,7 @@ def fit_latent(model: nn.Module, x: Tensor, steps: int = 2000, *, width: int = 1
 
 
 # %% [markdown]
-# First the untrained prior: in every respect the Gaussian, up to the ends of the range of $\gamma$. And with a network of random weights, @eq-prior-split and the closed form must give what `bounds.bound_terms` gives by brute force, from nothing but the denoiser; with and without noise on the codes.
+# First the untrained prior: the Gaussian, up to the ends of the range of $\gamma$. And with a network of random weights, @eq-prior-split and the closed form must give what `bounds.bound_terms` gives by brute force, from nothing but the denoiser; with and without noise on the codes.
 
 # %%
 mean, var = normal(200, 3) @ normal(3, 3) + 2, uniform(200, 3) + 0.1
@@ -530,10 +538,58 @@ test_eq(again.bound(x[:9], tau=0.3).total, model.bound(x[:9], tau=0.3).total)
 Table(found, "of 1000 new images", "mean (nats)")
 
 # %% [markdown]
+# ## Exercises
+#
+# **1.** *Compute.* A deterministic code of $k$ axes is noised a tenth as much. How many nats does its rate rise?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+mean, var = normal(500, 3) + 2, uniform(500, 3) + 0.1
+rise = rate_of(0.005) - rate_of(0.05)
+test_close(rise, 3 * math.log(10), eps=1e-2)  # k log 10: without end
+
+# %% [markdown]
+# **2.** *Prove.* Check @eq-tc for the Gaussian codes of covariance $K$ and noise $s^2I$ above, each term in closed form.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+k, s = 3, 0.4
+total = K.diagonal() + s**2
+cost = (total - 1 - math.log(s**2)).sum() / 2  # of kl_per_axis, averaged
+told = (torch.logdet(C) - k * math.log(s**2)) / 2
+per_axis = (total - 1 - total.log()).sum() / 2
+test_close(told + closed + per_axis, cost, eps=1e-7)
+draws = normal(200_000, k) @ torch.linalg.cholesky(K).T
+counted = kl_per_axis(draws, torch.full_like(draws, s**2)).sum(1).mean()
+test_close(counted, cost, eps=0.03)
+
+
+# %% [markdown]
+# **3.** *Extend.* Write a prior with independent axes. How much more does it charge, on average, than the fitted Gaussian?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+class Independently(GaussianPrior):
+    def fit(self, mean, var):
+        super().fit(mean, var)
+        return self.set_moments(self.mean, self.cov.diagonal().diag())
+
+
+mean = mean @ normal(3, 3)  # codes whose axes depend on each other
+kinds = Independently, GaussianPrior
+own, joint = (kind(3).double().fit(mean, var) for kind in kinds)
+more = own.rate(mean, var).mean() - joint.rate(mean, var).mean()
+C = joint.cov
+test_close(more, (C.diagonal().log().sum() - torch.logdet(C)) / 2, eps=1e-3)
+assert more > 0.1  # the total correlation of the codes' Gaussian
+
+# %% [markdown]
 # ## What can go wrong
 #
 # * **Sampling from $\mathcal N(0,I)$ after training with a small $\beta$.** The codes do not live there. A model here samples from its fitted prior.
 # * **Fitting the prior on held-out codes.** It must see training codes only, or the bound on held-out images is not one.
 # * **Few images, many axes.** With fewer images than axes the covariance is singular and only the ridge holds it; the samples then stay in the span of the training codes.
 # * **A flexible prior and few codes.** A diffusion can remember a thousand codes. What it gains must be measured on held-out ones, as `history` does.
-# * **Drawing codes of a deterministic encoder with a low noise.** Their law has no density; only noised codes have a rate.

@@ -4,7 +4,9 @@
 # > A diffusion whose denoiser is told the code: what the code does not hold of an image is in the noise that leads to it.
 
 # %% [markdown]
-# The diffusion autoencoder [@preechakul2022diffae] is the nearest relative of the models of this library: an encoder, and an ordinary denoiser that is told the code by adaptive normalisation. This page builds it in a few lines, shows where an image is kept when the code is too small for it, and separates what DBAE's *endpoint* does from what its *loss weighting* does: DiffAE can be trained with the very noise levels and weights of DBAE, on its own path.
+# If a denoiser is told a code, what ends up in the code, and what stays in the noise? Whoever edits codes wants to know, for what stays in the noise cannot be edited.
+#
+# The diffusion autoencoder [@preechakul2022diffae] is the nearest relative of the models of this library: an encoder, and an ordinary denoiser that is told the code by adaptive normalisation. This page builds it in a few lines, shows where an image is kept when the code is too small for it, and separates what DBAE's *endpoint* does from what its *loss weighting* does: DiffAE can be trained with noise levels and weights of DBAE's kind, on its own path.
 
 # %%
 #| default_exp models.diffae
@@ -47,11 +49,11 @@ torch.manual_seed(0);
 #
 # **Two answers per code.** The walk starts from noise $x_T\sim\mathcal N(0,I)$ that the code says nothing about. `mode="sample"` draws it; the image then depends on $z$ and on $x_T$. `mode="point"` starts from zero noise, which for DBAE is what its deterministic walk does ([Bridges](../foundations/05_bridges.ipynb)): point with point and sample with sample is the fair comparison.
 #
-# **DBAE's weighting.** The released DBAE draws $t$ uniformly on its *bridge*, whose SNR is $\gamma_t=\mathrm{SNR}_t-\mathrm{SNR}_T$, and weighs the error of $\hat x_0$ by $1/\texttt{out}^2$, the constant of its preconditioning. But a noise level is a noise level: the error at $\gamma$ is defined on every path. `weighting="dbae"` takes $\gamma$ and the weight from the bridge of `VPLinear(0.1, 2.0)`, with an endpoint that has the images' second moment and no correlation with them, and finds the time of *its own path* with the same $\gamma$. Both models then minimise
+# **DBAE's weighting.** The released DBAE draws $t$ uniformly on its *bridge*, whose SNR is $\gamma_t=\mathrm{SNR}_t-\mathrm{SNR}_T$, and weighs the error of $\hat x_0$ by $1/\texttt{out}^2$, the constant of its preconditioning. But a noise level is a noise level: the error at $\gamma$ is defined on every path. `weighting="dbae"` takes $\gamma$ and the weight from the bridge of `VPLinear(0.1, 2.0)`, with an endpoint that has the images' second moment and no correlation with them (the released code assumes .25 for both), and finds the time of *its own path* with the same $\gamma$. A DBAE with these moments then minimises the same as DiffAE,
 #
 # $$\mathbb E_{t\sim U}\ \frac1{\texttt{out}(t)^2}\,\big\|x_0-\hat x_0(y_{\gamma_t},\gamma_t,z)\big\|^2,\qquad y_\gamma=x_0+\gamma^{-1/2}\varepsilon,$$ {#eq-diffae-dbae}
 #
-# the same functional of an estimate that sees $y$ and $z$. What is left between them is the endpoint: as an input of the network, and in its preconditioning.
+# a functional of an estimate that sees $y$ and $z$. Two differences are left: the endpoint, as an input and in the preconditioning, and the decoder that makes it, with its parameters. But this library's DBAE *measures* its moments. As it is, its weights are others ([Whose weight](15_dbae.ipynb#whose-weight)); for equal weights, set the moments as the check below does.
 
 # %%
 #| exports
@@ -61,8 +63,8 @@ BRIDGE = Pinned(VPLinear(0.1, 2.0))
 class DiffAE(Autoencoder):
     """Diffusion autoencoder (Preechakul et al., CVPR 2022): a denoiser that is told the code, z, of a plain encoder.
 
-    `weighting` "simple" (error of the noise at uniform times, as in the paper), "elbo", "edm", or "dbae": the noise
-    levels and weights of the released DBAE. `path` is an unpinned `Path`, `VPLinear()` by default. `begin` "gaussian"
+    `weighting` "simple" (error of the noise at uniform times, as in the paper), "elbo", "edm", or "dbae": noise levels
+    and weights of a DBAE with an endpoint as large as the images and uncorrelated with them. `path` is an unpinned `Path`, `VPLinear()` by default. `begin` "gaussian"
     (with principal components as code) or "random".
     """
 
@@ -141,7 +143,7 @@ with expect_fail(ValueError, contains="path: expected"):
 # %% [markdown]
 # ## On digits, briefly
 #
-# The same network with the two weightings, 150 steps each, with four axes. DBAE's weighting gives more of the loss to coarse structure, which is what a small code can hold.
+# The same network with the two weightings, 150 steps each, with four axes. (Without `prepare`: both begin as the Gaussian of no images at all.) DBAE's weighting gives more of the loss to coarse structure, which is what a small code can hold.
 
 # %%
 train, test = images[:1400], images[1500:1700]
@@ -176,8 +178,18 @@ assert 1 < simple["point"] / dbae["point"] < dbae["sample"] / dbae["point"]
 Table(errors, "mean squared error, weighting")
 
 # %% [markdown]
-# (Errors of images on $[0,1]$.) The weighting alone changes reconstructions, and point against sample changes them more. A comparison of DBAE with DiffAE that mixes these up says nothing about endpoints.
-#
+# (Errors of images on $[0,1]$.) The weighting alone changes reconstructions, and point against sample changes them more. A comparison of DBAE with DiffAE that mixes these up says nothing about endpoints. Nor do short trainings say much about weightings: *prepared*, as the Gaussian of the digits, the model is better before its first step than either of these after 150.
+
+# %%
+begun = DiffAE((1, 8, 8), 4, **kw)
+begun.prepare(train)
+untrained = {mode: error(begun.eval().reconstruct(test, mode, steps=15), test)
+             for mode in ("point", "sample")}
+assert untrained["point"] < 0.7 * dbae["point"]
+assert untrained["sample"] < 0.7 * dbae["sample"]
+Table({"prepared, not trained": untrained}, "mean squared error")
+
+# %% [markdown]
 # **The other half of the image.** Where is what the code does not hold? Run the probability-flow ODE *backwards*, from the image to noise, with the image's code: that gives the one $x_T$ from which the walk returns to this image. Code and inferred noise together reconstruct almost exactly: DiffAE's "stochastic encoder". But $x_T$ is as large as the image, and costs as many evaluations as the walk back.
 
 # %%
@@ -220,6 +232,52 @@ for row, (name, pictures) in zip(axes, rows.items(), strict=True):
 # | prior on codes | a second diffusion | the fitted Gaussian of [Priors](12_priors.ipynb) |
 # | reconstruction | random or inferred $x_T$ | also zero noise, the point |
 #
+# ## Exercises
+#
+# **1.** *Compute.* Does DBAE's weighting prefer coarse structure? Draw levels and weights as in training, and find the level below which half of the weight lies, for both.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+half = {}
+for weighting, m in models.items():
+    t, w = m.draw_times(20_000, rng(0))
+    level, order = m.path.gamma(t).log().sort()
+    half[weighting] = level[(w[order].cumsum(0) > w.sum() / 2).int().argmax()]
+assert half["dbae"] < half["simple"] - 1  # more than a unit further out in the noise
+
+# %% [markdown]
+# **2.** *Explain.* Give each of the eight digits its neighbour's code, but keep the inferred $x_T$. Is the result closer to its own image or to the neighbour? What of the edit is lost?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+donor = x.roll(1, 0)
+with torch.no_grad(): other = model.denoiser(model.encode(donor))
+edited = integrate(other, model.path, xT, times).clamp(-1, 1)
+fresh = model.decode(model.encode(donor), "sample", seed=1)
+to_own, to_donor = error(edited, x), error(edited, donor)
+assert to_own < error(fresh, x)  # the noise brings back some of the old image,
+assert to_donor > error(model.decode(model.encode(donor)), donor)  # at the edit's cost
+
+
+# %% [markdown]
+# **3.** *Extend.* Train on high noise only: a DiffAE with plain weights whose times have a density proportional to $t$ (`noise="high"` of `noise_levels`).
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+class High(DiffAE):
+    def draw_times(self, n, g):
+        ends = self.gamma_min, self.gamma_max, self.stats
+        return noise_levels(self.path, n, "simple", g, *ends, noise="high")
+
+
+often, seldom = (kind((1, 8, 8), 4, width=8).draw_times(20_000, rng(0))[0]
+                 for kind in (High, DiffAE))
+test_close((often.mean(), seldom.mean()), (2 / 3, 1 / 2), eps=0.01)
+
+# %% [markdown]
 # ## What can go wrong
 #
 # * **Comparing DBAE's deterministic walk with DiffAE from random noise.** One is a point, the other a sample.

@@ -4,7 +4,9 @@
 # > PCA, autoencoder, β-VAE, β-TCVAE and a random encoder as models of the same contract: estimates that never look at the noisy image.
 
 # %% [markdown]
-# A number means something beside another one. The models of this page have the encoder, the code size and the training of the others, but their estimate $\hat x_0(x_t,t)=\mathrm{dec}(z)$ ignores $x_t$: they are score-based autoencoders of a degenerate kind, and are encoded, decoded, bounded and saved by the same code. We show that their bound is that of an ordinary Gaussian decoder, check it against the exact density of probabilistic PCA, give $\beta$ a unit, and estimate the total correlation of a code.
+# Is a reconstruction error of 0.02 good, and what does a code owe to denoising at all? A number means something beside another one: that of principal components, of a plain autoencoder, of an encoder that never learned.
+#
+# The models of this page have the encoder, the code size and the training of the others, but their estimate $\hat x_0(x_t,t)=\mathrm{dec}(z)$ ignores $x_t$: they are score-based autoencoders of a degenerate kind, and are encoded, decoded, bounded and saved by the same code. We show that their bound is that of an ordinary Gaussian decoder, check it against the exact density of probabilistic PCA, give $\beta$ a unit, and estimate the total correlation of a code.
 
 # %%
 #| default_exp models.baselines
@@ -31,6 +33,7 @@ from scoreae.models.priors import kl_per_axis, total_correlation
 #| hide
 import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_close, test_eq
+from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
@@ -253,6 +256,8 @@ Table({"chosen τ": tau, "chosen γ": gamma,
 
 # %% [markdown]
 # ## A plain autoencoder
+#
+# Encoder and decoder are networks, added to what the Gaussian says of code and picture ([The contract](13_contract.ipynb)). With a code without noise that is PCA: before its first step, a prepared autoencoder *is* PCA (exercise 2).
 
 # %%
 #| exports
@@ -277,7 +282,7 @@ class AE(PlainDecoder):
 
 
 # %% [markdown]
-# How much of an autoencoder is its encoder's training? A **random encoder** never trains: the same network with random weights, its code standardised on the training images, and a decoder that makes the best of it. (The branches that start at zero in [Networks](10_networks.ipynb) get random weights too, else the network would be shallower than it looks.)
+# How much of an autoencoder is its encoder's training? A **random encoder** never trains: the same network, begun at random, its code standardised on the training images, and a decoder that makes the best of it. (The branches that start at zero in [Networks](10_networks.ipynb) get random weights too, else the network would be shallower than it looks.)
 
 # %%
 #| exports
@@ -479,6 +484,58 @@ for level in range(100, 220, 10):
 ax.grid(False)
 ax.set_ylim(100, 165)
 ax.legend(bbox_to_anchor=(1, 1));
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** *Compute.* With its best precision, how many nats of distortion does PCA's ninth axis save on the training images? Use the discarded variances only, then check.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+left = torch.linalg.eigvalsh(cov).flip(0)[8:]  # variances that eight axes discard
+saves = 64 / 2 * math.log(left.sum() / left[1:].sum())
+nine = PCA((1, 8, 8), z_dim=9)
+nine.prepare(train)
+costs = [m.fit_precision(train)[1] for m in (pca, nine)]
+test_close(costs[0] - costs[1], saves, eps=1e-3)
+
+# %% [markdown]
+# **2.** *Explain.* Why is a prepared, untrained `AE` the same as PCA, although it scales its codes? Show it. What is different for the `VAE`?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+begun, noisy = (kind((1, 8, 8), 8, width=8).eval() for kind in (AE, VAE))
+for m in (begun, noisy): m.prepare(train)
+a, b = begun.encode(test), pca.encode(test)
+test_close(a, b / begun.linear.variances.sqrt(), eps=1e-4)  # whitened, then undone
+test_close(begun.picture(a), pca.picture(b), eps=1e-4)
+shrunk = noisy.picture(noisy.encode(test)) - pca.mean.view(1, 8, 8)
+want = 0.96 * (pca.picture(b) - pca.mean.view(1, 8, 8))  # a noise of s = 0.2^2
+test_close(shrunk, want, eps=1e-4)  # is paid for with shrinking, 1 - s
+
+
+# %% [markdown]
+# **3.** *Extend.* Add a baseline whose code is a choice: the nearest of $k$ clusters of images, as a vector of zeros and a one.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+class Clusters(PlainDecoder):
+    def __init__(self, shape, z_dim):
+        super().__init__(shape, z_dim)
+        self.register_buffer("middles", torch.zeros(z_dim, math.prod(shape)))
+    def prepare(self, x):
+        found = KMeans(self.z_dim, n_init=1, random_state=0).fit(x.flatten(1))
+        self.middles.copy_(torch.tensor(found.cluster_centers_))
+    def codes(self, x):
+        nearest = torch.cdist(x.flatten(1), self.middles).argmin(1)
+        return nn.functional.one_hot(nearest, self.z_dim).to(x), None
+    def picture(self, z): return (z @ self.middles).unflatten(1, self.shape)
+(ten := Clusters((1, 8, 8), 10)).prepare(train)
+error = lambda m: sqnorm(m.reconstruct(test) - test).mean()
+assert error(pca) < error(ten) < sqnorm(train.mean(0) - test).mean()
 
 # %% [markdown]
 # ## What can go wrong

@@ -4,6 +4,8 @@
 # > All models in one table, made by name, and one function that loads whichever was saved.
 
 # %% [markdown]
+# Which models are there to compare, and where do they stand before any has learned a thing? A finding is what training adds to that, and a fair table has to begin with it.
+#
 # A model of the zoo is a class and, for some, a setting of it that deserves its own line in a table. (DBAE has a stochastic encoder and a small rate, as in its paper's theory; DBAE-d is the deterministic one.) Comparisons ([The contest](../commands/51_contest.ipynb)) go through this list, so a model that is added here is compared everywhere. A saved model names its class; `load` finds it and hands over to it.
 
 # %%
@@ -30,7 +32,9 @@ from pathlib import Path
 
 import torch
 from fastcore.test import expect_fail, test_eq
+from sklearn.datasets import load_digits
 
+from scoreae.core.checks import sqnorm
 from scoreae.core.pages import Table
 
 # %% [markdown]
@@ -137,6 +141,77 @@ test_eq(again.decode(torch.ones(1, 4), steps=2), own.decode(torch.ones(1, 4), st
 with tempfile.TemporaryDirectory() as tmp:
     own.save(tmp)
     with expect_fail(ValueError, contains="as in load(folder, encoder=...)"): load(tmp)
+
+# %% [markdown]
+# ## Before the first step
+#
+# Every model but PCA and the random encoder begins as the Gaussian of its images ([The contract](13_contract.ipynb)). For Gaussian images, the point of a code is their mean given the code ([Samplers](../foundations/08_samplers.ipynb)), and for a code of principal components that is PCA. So, with networks that say nothing yet, all kinds of models, with or without a walk, must reconstruct like PCA with as many axes. Digits they have not seen, eight axes:
+
+# %%
+images = torch.tensor(load_digits().images / 8 - 1, dtype=torch.float32)[:, None]
+train, test = images[:1400], images[1500:1700]
+
+
+def point_error(name, **kw):
+    "Mean squared error on [0, 1] of the points of test images, prepared, not trained."
+    torch.manual_seed(0)
+    m = make(name, (1, 8, 8), 8, width=8, **kw).eval()
+    m.prepare(train)
+    return sqnorm(m.reconstruct(test) - test).mean().item() / 256
+
+
+errors = {name: point_error(name) for name in VARIANTS}
+for name, error in errors.items():
+    if name == "random encoder": continue
+    noisy = name in ("VAE", "β-TCVAE", "SAMI", "SAMI, told level", "DBAE")
+    assert abs(error / errors["PCA"] - 1) < (0.15 if noisy else 0.10)
+assert errors["random encoder"] > 5 * errors["PCA"]
+Table({k: f"{v:.4f}" for k, v in errors.items()}, "untrained", "mean squared error")
+
+# %% [markdown]
+# Two things follow. A trained model has to beat this table, not zero: an untrained one in it is the control. And a difference between *models* begins where they leave the Gaussian.
+#
+# ## Exercises
+#
+# **1.** *Compute.* DBAE-d has 8073 parameters more than DiffAE. Where are they?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+count = lambda net: sum(v.numel() for v in net.parameters())
+dbae, diffae = zoo["DBAE-d"], zoo["DiffAE"]
+decoder = count(dbae.endpoint_net)
+stem = dbae.net.stem.weight.numel() - diffae.net.stem.weight.numel()  # x_T as a picture
+test_eq(decoder + stem, count(dbae) - count(diffae))
+test_eq((decoder, stem), (8001, 72))  # so a fair DiffAE would need a decoder too
+
+# %% [markdown]
+# **2.** *Explain.* What do the untrained models reconstruct if they begin at random? Compare with answering the mean image.
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+same = sqnorm(test - train.mean(0)).mean().item() / 256
+for name in ("AE", "VAE", "DiffAE", "DBAE-d"):
+    error = point_error(name, begin="random")  # nothing of the image gets through,
+    assert error > same > 2 * errors["PCA"]  # and not even the mean is known
+
+
+# %% [markdown]
+# **3.** *Extend.* Write an autoencoder of your own that decodes into $[-1,1]$ by a `tanh`. Which part of this page does it get for free, and which not?
+
+# %%
+#| code-fold: true
+#| code-summary: "Solution"
+class Bounded(AE):
+    def picture(self, z): return torch.tanh(super().picture(z))
+
+
+mine, z = Bounded((1, 8, 8), 4, width=8).eval(), torch.randn(2, 4)
+with tempfile.TemporaryDirectory() as folder:
+    mine.save(folder)
+    test_eq(Bounded.load(folder).decode(z), mine.decode(z))  # its class can load it,
+    with expect_fail(ValueError, contains="a saved Bounded"): load(folder)  # not `load`
 
 # %% [markdown]
 # ## What can go wrong

@@ -4,7 +4,9 @@
 # > Guidance from random features does harm, and training may answer with silence. What a linear beginning is worth, and why a noise-blind encoder must be shown noise.
 
 # %% [markdown]
-# A SAMI whose encoder is told the noise level begins as the linear code ([Linear codes](../foundations/09_gaussians.ipynb), [SAMI](../models/14_sami.ipynb)). A noise-blind one cannot, for the law of that code depends on a level that it does not know. And on a walk without noise it reads the level wrong, unless it is shown some. This page measures both on digits, clothes and colour patches, three trainings each, beside encoders that begin at random. The numbers come from `bench/claims/beginnings.py`; what can be seen without a long training is computed here.
+# A SAMI whose encoder is told the noise level begins as the linear code ([Gaussian images](../foundations/09_gaussians.ipynb), [SAMI](../models/14_sami.ipynb)). A noise-blind one could not, for the law of that code depends on a level that it is not told; now it reads the level from the picture. And on a walk without noise it reads the level wrong, unless it is shown some. This page measures both on digits, clothes and colour patches, three trainings each, beside encoders that begin at random. The numbers come from `bench/claims/beginnings.py`; what can be seen without a long training is computed here.
+#
+# *Stored trainings on this page are from before models began as [Gaussians](../foundations/09_gaussians.ipynb): a told SAMI began as the linear code, all other networks at random.*
 
 # %%
 #| hide
@@ -160,7 +162,7 @@ fig.legend(*labels, loc="outside upper center", ncols=3);
 # %% [markdown]
 # **On photographs the beginning decides whether there is a code.** Begun at random, told or not, encoders end with 12 to 14 nats, and draws from their codes are two to twenty-six times as far from the image as those of the linear beginning, which ends with 84 to 86 nats and nearly the same error in all three seeds. In one training begun at random the point is further away than the mean image. Two things in the table are not information. The rate *of the loss* (@fig-training) stays at 40 to 57 nats there, because with so small a $\beta$ a code may lie far from $\mathcal N(0,I)$ at little cost; the rate under the fitted prior is what it tells. And a gain above the rate is work that a jointly trained denoiser leaves to the guidance ([Natural images](64_natural_images.ipynb)): most of it when begun at random, a part of it when begun linear.
 #
-# **On digits and clothes a random beginning is enough**, if the encoder is told the level: the linear one is ahead by a few per cent in draws, and bits per dimension do not differ. Small images have their first components near $\log\gamma=0$, where most of the training's levels lie; a patch has its first one at $-4$ ([Linear codes](../foundations/09_gaussians.ipynb)), where few do.
+# **On digits and clothes a random beginning is enough**, if the encoder is told the level: the linear one is ahead by a few per cent in draws, and bits per dimension do not differ. Small images have their first components near $\log\gamma=0$, where most of the training's levels lie; a patch has its first one at $-4$ ([Gaussian images](../foundations/09_gaussians.ipynb)), where few do.
 #
 # **A noise-blind point has to be shown noise.** That takes an eighth to two fifths off its error on digits, and two fifths to two thirds on clothes, in every seed. It is then within a third (digits) or an eighth (clothes) of the points of encoders that are told the level, with a half to two thirds of their nats.
 #

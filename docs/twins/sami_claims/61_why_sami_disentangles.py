@@ -259,6 +259,6 @@ test_close(stays, p * (1 - p) * mean_guidance.square().sum(), eps=1e-9)
 #
 # * **Expecting separate axes from joint training.** With `p_uncond` > 0 the mean guidance costs $p(1-p)\,\|c\,\mathbb E[G_\phi|x_t]\|^2$, which is some pressure, not all of it.
 # * **Factors of one scale.** Horizontal and vertical position of a disk emerge at the same level: any rotation of them is as good. [Disks](63_disks.ipynb) measures the levels, and what training makes of them.
-# * **Where training begins.** The library's encoder, if told the level, begins with separate axes, those of principal components ([Linear codes](../foundations/09_gaussians.ipynb)). A joint denoiser does not hold them there, but short trainings leave most of them ([Disks](63_disks.ipynb), [Natural images](64_natural_images.ipynb)).
+# * **Where training begins.** The library's encoder, if told the level, begins with separate axes, those of principal components ([Gaussian images](../foundations/09_gaussians.ipynb)). A joint denoiser does not hold them there, but short trainings leave most of them ([Disks](63_disks.ipynb), [Natural images](64_natural_images.ipynb)).
 # * **Principal components are not factors.** The proposition is about Gaussian data. Beyond it the principle, that the posterior should factorise at every noise level, is the same, and what it favours depends on the data.
 # * **A small prize.** At most a few hundredths of a nat here: other losses, a wrong encoder family or noise of the training may outweigh it.

@@ -5,6 +5,8 @@
 
 # %% [markdown]
 # A disk on a grey background has three factors: centre $x$, centre $y$ and the background's grey. These are the synthetic images of SAMI's authors [@lyo2025sami], here 16×16 pixels, a code of eight numbers, and minutes on one core. The page first computes, without any network, at which noise level each factor becomes visible; this decides what theory can promise. Then it shows a trap, that a probe of a code's *mean* finds everything in an encoder that has learned nothing, and a measure that does not fall into it. Then come the stored results of three seeds: joint, pinned and frozen training, an exact denoiser, a VAE with the same encoder, PCA, and every alignment score beside its value after a random rotation of the code.
+#
+# *Stored trainings on this page are from before models began as [Gaussians](../foundations/09_gaussians.ipynb): a told SAMI began as the linear code, all other networks at random.*
 
 # %%
 #| hide
@@ -133,7 +135,7 @@ Table({k: heads(v) for k, v in fooled.items()}, name="k-NN probe of the")
 # %% [markdown]
 # ## Two beginnings
 #
-# Guidance from a random code does harm, so training begins by silencing it ([Beginnings](60_beginnings.ipynb)). The library's told encoder begins as the linear code instead, eight principal components with a noise of 0.2 ([Linear codes](../foundations/09_gaussians.ipynb)). Before the first step a *draw* of it then knows all three factors, though the centre not linearly, as computed above. This has to be kept in mind for all that follows: **what is found after training need not have been found by training.**
+# Guidance from a random code does harm, so training begins by silencing it ([Beginnings](60_beginnings.ipynb)). The told encoder of these trainings begins as the linear code instead, eight principal components with a noise of 0.2 ([Gaussian images](../foundations/09_gaussians.ipynb)). Before the first step a *draw* of it then knows all three factors, though the centre not linearly, as computed above. This has to be kept in mind for all that follows: **what is found after training need not have been found by training.**
 
 # %%
 begun = SAMI((1, 16, 16), 8, width=8, encoder_width=8, **how)

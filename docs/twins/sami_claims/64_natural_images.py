@@ -7,6 +7,8 @@
 # Nobody knows the factors of natural images. [Guidance in use](../use/43_guidance.ipynb) finds a code's axes without them: it measures how many nats each axis carries at which noise level. This page does it for two small models, one of clothes (Fashion-MNIST [@xiao2017fashion], averaged to 14×14 pixels), one of 16×16 colour patches of two photographs. It looks at what the axes change, asks whether the place of an axis on the noise scale predicts the *size* of what it changes, and compares axes with attributes that exist: kinds of clothes, and a few made-up ones for patches. It ends with a recipe for CelebA [@liu2015celeba] and CIFAR-10 [@krizhevsky2009cifar], tried on stand-ins.
 #
 # Both models are stored (`bench/claims/natural.py`; one seed, minutes on one core); the pictures are decoded here.
+#
+# *Stored trainings on this page are from before models began as [Gaussians](../foundations/09_gaussians.ipynb): a told SAMI began as the linear code, all other networks at random.*
 
 # %%
 #| hide
@@ -187,7 +189,7 @@ fig.legend(loc="outside upper center", ncols=2);
 # %% [markdown]
 # For clothes it does: the axes that are informed early change overall brightness and outline, the late ones details, and the rank correlation is clearly negative (twelve axes of one model). For patches the sign is the same, but twelve axes do not establish it. There the first axis is how bright a patch is, the second whether it is warm or cold, both without any label; the others change little.
 #
-# Both models began as principal components ([Linear codes](../foundations/09_gaussians.ipynb)), whose order by variance is an order by noise level.
+# Both models began as principal components ([Gaussian images](../foundations/09_gaussians.ipynb)), whose order by variance is an order by noise level.
 #
 # ## Attributes that exist
 #

@@ -5,6 +5,8 @@
 
 # %% [markdown]
 # SAMI's authors report that its codes of videos are *straighter* than those of other encoders, although it was trained on still images only [@lyo2025sami]. Here the same question is asked of small encoders, all networks alike, with the same 16 numbers per image and the same stills: SAMI, an autoencoder, a VAE, a network with random weights, and PCA, beside the pixels themselves. Curvature is the turning angle of [Straightness](../measures/33_straightness.ipynb): a line has 0°, a random walk 90°, unrelated frames 120°. The page first repeats the experiment in miniature, then shows the stored results of three seeds. Not all of the claim is found here, and the page says how far it is missed.
+#
+# *Stored trainings on this page are from before models began as [Gaussians](../foundations/09_gaussians.ipynb): a told SAMI began as the linear code, all other networks at random.*
 
 # %%
 #| hide
@@ -116,7 +118,7 @@ Table({k: {f"{name} (degrees)": f"{row[k]:.1f}" for name, row in table.items()}
 # %% [markdown]
 # ## The stored run
 #
-# Three kinds of subject, 60 clips of each kind and motion, 500 steps of 32 images (`python -m bench.claims.straight`, one core). Two settings of SAMI are the library's own: noise-blind, begun at random, and told the level, which begins as the linear code ([Linear codes](../foundations/09_gaussians.ipynb)). The told one is also begun at random, to tell the two apart. *Coarse* (one seed) is told, too, and is made to leave out detail: the bound's weights up to $\log\gamma=3$, $\beta=0.1$. Straightness must not be bought by ignorance, so `R2` says what a linear probe of the code knows about place, scale and opacity of held-out stills.
+# Three kinds of subject, 60 clips of each kind and motion, 500 steps of 32 images (`python -m bench.claims.straight`, one core). Two settings of SAMI are the library's own: noise-blind, begun at random, and told the level, which begins as the linear code ([Gaussian images](../foundations/09_gaussians.ipynb)). The told one is also begun at random, to tell the two apart. *Coarse* (one seed) is told, too, and is made to leave out detail: the bound's weights up to $\log\gamma=3$, $\beta=0.1$. Straightness must not be bought by ignorance, so `R2` says what a linear probe of the code knows about place, scale and opacity of held-out stills.
 
 # %%
 stored = json.loads(Path("../../docs/results/straight.json").read_text())

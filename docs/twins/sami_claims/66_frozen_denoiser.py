@@ -5,6 +5,8 @@
 
 # %% [markdown]
 # A diffusion model has learned what images look like, but it has no code for an image. SAMI's decoder is a guided denoiser ([SAMI](../models/14_sami.ipynb)), so a denoiser that exists can be kept as it is, and only an encoder is trained. This page does it from end to end with a model that is not ours: a small DDPM, trained on digits with diffusers' own classes, saved as a pipeline, loaded, frozen. First the steps, small enough to run here; then the stored results of a longer run.
+#
+# *Stored trainings on this page are from before models began as [Gaussians](../foundations/09_gaussians.ipynb): a told SAMI began as the linear code, all other networks at random.*
 
 # %%
 #| hide
@@ -62,7 +64,7 @@ sorted(p.name for p in Path(folder.name, "ddpm").iterdir())
 # %% [markdown]
 # ## Load, freeze, extract
 #
-# `from_diffusers` reads the folder: the network, what it predicts, and the table of noise levels, which becomes a path ([Denoisers from elsewhere](../models/11_pretrained.ipynb)). `regime="frozen"` trains the encoder alone. Its loss needs the denoiser's answer but no gradient through it, which makes a step cheaper than one of joint training. The encoder is told the noise level, and begins as the linear code of [Linear codes](../foundations/09_gaussians.ipynb).
+# `from_diffusers` reads the folder: the network, what it predicts, and the table of noise levels, which becomes a path ([Denoisers from elsewhere](../models/11_pretrained.ipynb)). `regime="frozen"` trains the encoder alone. Its loss needs the denoiser's answer but no gradient through it, which makes a step cheaper than one of joint training. The encoder is told the noise level, and begins as the linear code of [Gaussian images](../foundations/09_gaussians.ipynb).
 
 # %%
 given = from_diffusers(f"{folder.name}/ddpm")

@@ -5,6 +5,8 @@
 
 # %% [markdown]
 # Which model is best, when all are trained alike? Each is, at something. This page reads the rows of [The contest](../commands/51_contest.ipynb), whose rules are there: eleven models of [The zoo](../models/18_zoo.ipynb), all with the same encoder, the same two code sizes, one budget and three seeds. Two of them are controls, PCA and an autoencoder whose encoder stays random. First what the numbers say; then whose fault bad samples are: that of the prior, of the decoder or of the walk.
+#
+# *Stored trainings on this page are from before models began as [Gaussians](../foundations/09_gaussians.ipynb): a told SAMI began as the linear code, all other networks at random.*
 
 # %%
 #| hide

@@ -5,6 +5,8 @@
 
 # %% [markdown]
 # Somebody has a folder of pictures: PNG and JPEG, of several sizes, a few in a subfolder, one grey, and a text file that should not be there. This page goes the whole way with it, by the words of the command line and nothing else. First on a scale that takes seconds, where a process is also killed and taken up again; then with the stored results of a longer run on colour patches of two photographs, beside what PCA does with as many numbers. It shows that the way works, and that a short training is a short training.
+#
+# *Stored trainings on this page are from before models began as [Gaussians](../foundations/09_gaussians.ipynb): a told SAMI began as the linear code, all other networks at random.*
 
 # %%
 #| hide
