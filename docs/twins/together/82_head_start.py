@@ -36,7 +36,7 @@ for model in both:
     first, before = curves[model, "gaussian"][0], curves[model, "before"]
     assert first["point"] < 1.15 * control["PCA"]
     for what in ("point", "draw"): assert all(first[what] < c[what] for c in before)
-for (model, begin), curve in curves.items():
+for (_, begin), curve in curves.items():
     if begin == "before": assert curve[-1]["point"] > 1.9 * control["PCA"]
     if begin == "gaussian": assert all(c["point"] < 1.1 * control["PCA"] for c in curve)
 
@@ -45,7 +45,7 @@ for (model, begin), curve in curves.items():
 #| fig-cap: 'Begun as the Gaussian (solid), both models stand at the error of PCA before their first step and stay there; begun as before (dashed), they are behind it after ten minutes. Draws of SAMI by a walk with fresh noise.'
 #| fig-alt: 'Two log-log charts of squared error against processor seconds, points left and draws right. Solid curves are flat, near the dotted line of PCA for points and a little above it for draws. Dashed curves begin ten to twenty times higher and fall unevenly, without reaching the solid ones.'
 fig, panels = plt.subplots(1, 2, figsize=(7.4, 3.2), sharey=True)
-colours = {model: f"C{i}" for i, model in enumerate(dict.fromkeys(m for m, _ in curves))}
+colours = {model: f"C{i}" for i, model in enumerate(both)}
 for (model, begin), curve in curves.items():
     style = {"ls": "-" if begin == "gaussian" else "--", "c": colours[model],
              "marker": "o" if begin == "gaussian" else "x", "ms": 4}
