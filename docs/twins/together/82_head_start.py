@@ -76,7 +76,8 @@ at = {key: next((c for c in curve if c["steps"] == 300), None)
 behind = {m: [u for u in levels if at[m, "gaussian"][u] > at[m, "before"][u]]
           for m in both}
 test_eq(behind, {"SAMI, told level": ["4", "6"], "DBAE-d": ["6"]})
-Table({f"{m}, {b}": {u: f"{c[u]:.4g}" for u in levels} for (m, b), c in at.items() if c},
+row = lambda c: {u: f"{c[u]:.4g}" for u in levels}
+Table({f"{m}, {b}": row(c) for (m, b), c in at.items() if c},
       r"model, begun / $\log\gamma$")
 
 # %% [markdown]
