@@ -21,9 +21,9 @@ from scoreae.foundations.samplers import sample
 from scoreae.use.guidance import watch
 
 MODELS = {
-    "noise-blind": {},
+    "noise-blind": {"begin": "random"},
     "told, begun at random": {"time_conditioned": True, "begin": "random"},
-    "told, begun linear": {"time_conditioned": True},
+    "told, begun linear": {"time_conditioned": True, "begin": "linear"},
 }
 SETS = {"digits": (12, 64), "clothes": (16, 64), "patches": (32, 32)}  # axes, images a step
 

@@ -53,12 +53,12 @@ def make(name, seed, contrast, pinned):
     nets = {"width": 8, "encoder_width": 8}
     if name == "PCA": return sa.PCA(SHAPE, K)
     if name == "random encoder": return sa.RandomEncoder(SHAPE, K, **nets)
-    if name == "VAE": return sa.VAE(SHAPE, K, beta=1.0, **nets)
+    if name == "VAE": return sa.VAE(SHAPE, K, beta=1.0, begin="random", **nets)
     how = dict(HIGH if name == "joint, high noise" else HOW)
     if name == "frozen": how |= {"denoiser": pinned.base(), "regime": "frozen"}
-    elif name == "untrained": how |= {"regime": "joint"}
+    elif name == "untrained": how |= {"regime": "joint", "begin": "linear"}
     elif name == "exact denoiser": how |= {"denoiser": Exact(contrast), "path": PATH, "regime": "frozen"}
-    else: how |= {"regime": name.split(", ")[0], "begin": "random" if "random" in name else None}
+    else: how |= {"regime": name.split(", ")[0], "begin": "random" if "random" in name else "linear"}
     return sa.SAMI(SHAPE, K, **nets, **how)
 
 

@@ -22,12 +22,12 @@ from scoreae.measures.evaluation import probe
 from scoreae.use.edits import invert, walk
 
 MODELS = {
-    "AE": (sa.AE, {}),
-    "DiffAE": (sa.DiffAE, {}),
-    "DiffAE, DBAE's weighting": (sa.DiffAE, {"weighting": "dbae"}),
-    "DBAE": (sa.DBAE, {}),
-    "DBAE, told x_T only": (sa.DBAE, {"condition": "xT"}),
-    "DBAE, told z only": (sa.DBAE, {"condition": "z"}),
+    "AE": (sa.AE, {"begin": "random"}),
+    "DiffAE": (sa.DiffAE, {"begin": "random"}),
+    "DiffAE, DBAE's weighting": (sa.DiffAE, {"weighting": "dbae", "begin": "random"}),
+    "DBAE": (sa.DBAE, {"begin": "random"}),
+    "DBAE, told x_T only": (sa.DBAE, {"condition": "xT", "begin": "random"}),
+    "DBAE, told z only": (sa.DBAE, {"condition": "z", "begin": "random"}),
 }
 
 

@@ -60,7 +60,7 @@ def train(name, a, command):
     images, regime = SETS[name]
     (x, _), (test, attributes) = (images(split, a.fashion) for split in ("train", "test"))
     shape = tuple(x.shape[1:])
-    how = {"regime": regime, "time_conditioned": True, "kl_weight": 0.01}
+    how = {"regime": regime, "time_conditioned": True, "begin": "linear", "kl_weight": 0.01}
     model = sa.SAMI(shape, K, width=a.width, encoder_width=8, **how)
     fit = sa.fit(model, x, steps=a.steps, batch_size=32, lr=3e-3, ema=0.995, progress=False, log_every=100)
     if "," not in name:  # the others are only measured

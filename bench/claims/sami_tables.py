@@ -119,8 +119,8 @@ TEXTS = {
     "disks": (disks, "[Disks](sami_claims/63_disks.ipynb)",
               "R² of x, y and background by probes of the code's mean, by k-NN of a draw, and by k-NN of the mean on "
               "the full range of contrasts; ± over seeds. Then alignment beside its value after rotations, and nats. "
-              "Every regime codes all three factors in all seeds, as the untrained linear code does, but the centre "
-              "not linearly."),
+              "The four told regimes, begun linear, code all three factors in all seeds, as the untrained linear code "
+              "does, but the centre not linearly."),
     "straight": (straight, "[Straight videos](sami_claims/65_straight_videos.ipynb)",
                  "Curvature in degrees, mean over shapes, digits and clothes; ± over seeds. R²: linear probe of place, "
                  "scale and opacity of held-out stills. Told the level, SAMI's codes are straighter than the pixels, "

@@ -22,10 +22,12 @@ from scoreae.measures.straightness import curvature, linear_fade, shuffled, stra
 FRAMES, SIZE, K = 6, 16, 16
 MOTIONS = ("move", "rotate", "scale", "fade")
 SIDE = {"shapes": 0.35, "digits": 0.5, "clothes": 0.5}
-COARSE = {"time_conditioned": True, "weighting": "elbo", "gamma_max": math.exp(3), "kl_weight": 0.1}
-MODELS = {"SAMI": ("SAMI", {}), "SAMI, told level": ("SAMI", {"time_conditioned": True}),
+COARSE = {"time_conditioned": True, "begin": "linear", "weighting": "elbo", "gamma_max": math.exp(3), "kl_weight": 0.1}
+MODELS = {"SAMI": ("SAMI", {"begin": "random"}),
+          "SAMI, told level": ("SAMI", {"time_conditioned": True, "begin": "linear"}),
           "SAMI, told, begun at random": ("SAMI", {"time_conditioned": True, "begin": "random"}),
-          "SAMI, coarse": ("SAMI", COARSE), "AE": ("AE", {}), "VAE": ("VAE", {}),
+          "SAMI, coarse": ("SAMI", COARSE), "AE": ("AE", {"begin": "random"}),
+          "VAE": ("VAE", {"begin": "random"}),
           "random encoder": ("RandomEncoder", {}), "PCA": ("PCA", {})}  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def main():
     def row(tc_weight, seed):
         torch.manual_seed(seed)
         kw = {"stochastic": True, "kl_weight": a.kl, "tc_weight": tc_weight, "width": a.width, "encoder_width": a.width}
-        model = sa.DBAE(tuple(x.shape[1:]), a.z_dim, **kw)
+        model = sa.DBAE(tuple(x.shape[1:]), a.z_dim, begin="random", **kw)
         how = {"steps": a.steps, "batch_size": a.batch, "lr": 3e-3, "ema": 0.99, "seed": seed}
         done, begin = sa.fit(model, x, **how, progress=False, device="cpu"), time.perf_counter()
         sa.fit_latent(model, x, 600, width=64)

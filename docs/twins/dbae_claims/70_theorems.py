@@ -4,7 +4,7 @@
 # > Three theorems about a bridge that ends in a decoded code: proofs, the constants they hide, and a flow that they do not cover.
 
 # %% [markdown]
-# [DBAE](../models/15_dbae.ipynb) builds the model; this page is about what can be proved of its loss. The paper's abstract and its reviews [@kim2025dbae] speak of a reconstruction loss that is an entropy-regularised score matching, of a bound on mutual information, and of a bound on the divergence from the data. We restate the three in our notation, prove them, and check each with numbers in the Gaussian world of [Worlds in closed form](../foundations/03_worlds.ipynb). Two qualifications come out: a constant that diverges, and a divergence that holds for the stochastic walk only.
+# [DBAE](../models/15_dbae.ipynb) builds the model; this page is about what can be proved of its loss. The paper's abstract and its reviews [@kim2025dbae] speak of a reconstruction loss that is an entropy-regularised score matching, of a bound on mutual information, and of a bound on the divergence from the data. We restate the three in our notation, prove them, and check the first two, and the step of the third that is in doubt, with numbers in the Gaussian world of [Worlds in closed form](../foundations/03_worlds.ipynb). Two qualifications come out: a constant that diverges, and a divergence that holds for the stochastic walk only.
 
 # %%
 #| hide
@@ -250,7 +250,7 @@ ax.set(xlabel=r"error $\delta$ of the score", ylabel="nats", ylim=(0, 1.5),
 ax.legend();
 
 # %% [markdown]
-# The stochastic walk is below $J$ everywhere, the flow above it wherever there is an error at all. At $\delta=-0.2$ it is four times $J$. A loss near its optimum says that *samples* are right; about points it makes no such promise.
+# The stochastic walk is below $J$ everywhere, the flow above it at every error in the figure's range. At $\delta=-0.2$ it is four times $J$. A loss near its optimum says that *samples* are nearly right; about points it makes no such promise.
 #
 # **With an endpoint that is drawn** (`endpoint_noise` of [DBAE](../models/15_dbae.ipynb)) nothing changes in the proof, since $q(x_T|z)$ is shared. The theorem's loss is that of a network told $x_T$ alone; the released network is told $z$ too, and may use whatever the noisy endpoint hides.
 #

@@ -214,7 +214,7 @@ assert abs(off[1] / off[0] - 1) < 0.02
 f"corrected / as it is: {off[1] / off[0]:.4f}"
 
 # %% [markdown]
-# **What the curves say.** *Points.* On the oracle, ten evaluations of the update are closer to the median than a hundred Euler steps, whose start at $T-10^{-4}$ leaves a bias. (At three, the curve happens to cross zero.) On the trained digits there is nothing to gain: one evaluation is as good as a hundred, because for a narrow $p(x_0|z)$ the first estimate is already the answer. All curves there lie within two per cent; Euler's are the lower ones, by less than one.
+# **What the curves say.** *Points.* On the oracle, ten evaluations of the update are closer to the median than a hundred Euler steps, whose start at $T-10^{-4}$ leaves a bias. (At three, the curve happens to cross zero.) On the trained digits there is nothing to gain: one evaluation is as good as a hundred, for at $T$ the denoiser is a plain decoder of the code ([DBAE](../models/15_dbae.ipynb)), and this one a good one. All curves there lie within two per cent; Euler's are the lower ones, by less than one.
 #
 # *Samples.* On both worlds, 25 evaluations of the update are as good as 500 of Heun with churn, within the error of the draws; on the oracle, also as good as exact draws. On the digits ten are. (The two samplers share the codes there, so that their difference is surer than the bars.) First order is not enough on the oracle: it is twice as far off at 25.
 

@@ -133,7 +133,9 @@ def table(columns):
 table({f"w = {w}": ("disks", w) for w in (0, 3, 10)})
 
 # %% [markdown]
-# **On sprites it does not.** Five factors, codes of eight axes, two seeds. At the full weight of the rate the code all but switches off, with and without the term: there is nothing to disentangle. At a tenth of it (and longer training) the code is informative, and the term does what it is charged for: the measured total correlation goes to less than a tenth of what it was (of which some was the separate points of narrow posteriors). But MIG and DCI stay at the level of their rotations; TAD alone is above it, by a tenth, with two seeds too little to tell. Independent axes need not be the factors', and here they are not. The pictures pay: the error of points rises by more than a half, and samples move away from real images.
+# **On sprites it does not.** Five factors, codes of eight axes, two seeds. At the full weight of the rate the code all but switches off, with and without the term: there is nothing to disentangle. At a tenth of it (and longer training) the code is informative, and the term does what it is charged for: the measured total correlation goes to less than a tenth of what it was (of which some was the separate points of narrow posteriors). But MIG and DCI stay at the level of their rotations; TAD alone is above it, by a tenth, with two seeds too little to tell. Independent axes need not be the factors', and here they are not. The pictures pay: on average the error of points rises by more than a half, and samples move away from real images.
+#
+# On neither set does the page say what this owes to *DBAE*: a DiffAE with the same term was not run beside it.
 
 # %%
 #| label: fig-sprites

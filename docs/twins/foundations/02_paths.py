@@ -9,7 +9,7 @@
 # 1. **Noise** is mixed in, a little at a time, until nothing of the image is left.
 # 2. **Undoing it needs the score.** A small step moves the image by $g\sqrt\delta\,\varepsilon$. Seen from where it arrived, this noise does not have mean zero: the image more likely came from where there are more images. The mean of the noise turns out to be $-g^2\delta\,\nabla\log q_t$ (exercise 2), with the gradient of the log-density of noisy images, the *score*. Add $g^2\delta\,\nabla\log q_t$ and new noise, and the step is undone ([Bridges](05_bridges.ipynb)).
 # 3. **A denoiser is a score.** A network trained only to estimate the clean image knows it ([Scores](04_scores.ipynb)).
-# 4. **Its error is a bound.** Its squared error, added up over all noise levels, bounds the likelihood of the data ([Bounds](06_bounds.ipynb)).
+# 4. **Its error is a bound.** Its squared error, added up over all noise levels (in @fig-story by the signal-to-noise ratio $\gamma$, defined below), bounds the likelihood of the data ([Bounds](06_bounds.ipynb)).
 # 5. **A code lowers the error.** Tell the denoiser a few numbers about the clean image, and its error, added up in the same way, falls by exactly the information in them ([Gaps](07_gaps.ipynb)). So codes can be learned by denoising.
 #
 # @fig-story shows the five on the smallest example: "images" are single numbers from two humps, and the code says which hump.
@@ -112,7 +112,7 @@ right.legend(fontsize=8);
 #
 # $$dx = f(t)\,x\,dt + g(t)\,dw .$$ {#eq-sde}
 #
-# It is linear and driven by Gaussian noise, so $x_t$ given $x_0$ stays Gaussian: $x_t\,|\,x_0\sim\mathcal N(\alpha_t x_0,\sigma_t^2 I)$, starting from $\alpha_0=1$, $\sigma_0=0$. The equation is a recipe: in a short time $\delta$, $x_{t+\delta}=x_t+f\,x_t\,\delta+g\sqrt\delta\,\varepsilon$ with new noise ([Tools](01_tools.ipynb)). So a pixel's mean is multiplied by $1+f\delta$, its variance by $(1+f\delta)^2$, and the noise adds $g^2\delta$. Divide by $\delta\to0$: $\tfrac{d}{dt}\alpha=f\alpha$ and $\tfrac{d}{dt}\sigma^2=2f\sigma^2+g^2$. Now look at the logarithm of the signal-to-noise ratio, $\lambda_t=\log(\alpha_t^2/\sigma_t^2)$:
+# It is linear and driven by Gaussian noise, so $x_t$ given $x_0$ stays Gaussian: $x_t\,|\,x_0\sim\mathcal N(\alpha_t x_0,\sigma_t^2 I)$, starting from $\alpha_0=1$, $\sigma_0=0$. The equation is a recipe: in a short time $\delta$, $x_{t+\delta}=x_t+f\,x_t\,\delta+g\sqrt\delta\,\varepsilon$ with new noise ([Tools](01_tools.ipynb)). So a pixel's mean is multiplied by $1+f\delta$, its variance by $(1+f\delta)^2$, and the noise adds $g^2\delta$. Divide by $\delta\to0$: $\tfrac{d}{dt}\alpha=f\alpha$ and $\tfrac{d}{dt}\sigma^2=2f\sigma^2+g^2$. Now look at the logarithm $\lambda_t=\log\mathrm{SNR}_t$ of the signal-to-noise ratio $\mathrm{SNR}_t=\alpha_t^2/\sigma_t^2$:
 #
 # $$\frac{d\lambda}{dt} = \frac{2}{\alpha}\frac{d\alpha}{dt}-\frac{1}{\sigma^2}\frac{d\sigma^2}{dt} = 2f-\Big(2f+\frac{g^2}{\sigma^2}\Big) = -\frac{g^2}{\sigma^2}.$$ {#eq-dlogsnr}
 #
@@ -121,7 +121,7 @@ right.legend(fontsize=8);
 # * **variance preserving** (VP), $\alpha^2+\sigma^2=1$. Then $\alpha^2=\operatorname{sigmoid}(\lambda)$, $\sigma^2=\operatorname{sigmoid}(-\lambda)$ and $f=\tfrac{d}{dt}\tfrac12\log\operatorname{sigmoid}(\lambda)=\tfrac12\lambda'\sigma^2=-\tfrac12 g^2$;
 # * **variance exploding** (VE), $\alpha=1$. Then $\sigma^2=e^{-\lambda}$ and $f=0$.
 #
-# A diffusion is therefore *one decreasing function* $\lambda(t)$ *from* $+\infty$, *and one bit*. Its coefficients in @eq-path are $a=0$, $b=\alpha$, $c=\sigma$, and the signal-to-noise ratio of $x_0$ along it is $\gamma_t=b_t^2/c_t^2=e^{\lambda_t}$. All this arithmetic is in float64.
+# A diffusion is therefore *one decreasing function* $\lambda(t)$ *from* $+\infty$, *and one bit*. Its coefficients in @eq-path are $a=0$, $b=\alpha$, $c=\sigma$, and the signal-to-noise ratio of $x_0$ along it is $\gamma_t=b_t^2/c_t^2=e^{\lambda_t}=\mathrm{SNR}_t$. (For any path $\gamma$ is $b^2/c^2$; on a bridge, below, that is no longer the SNR of the SDE.) All this arithmetic is in float64.
 #
 # A path answers questions: its coefficients, $\gamma$, the inverse $t(\gamma)$, and $f$ and $g^2$ of the SDE that drives it. One more ratio will be useful because it stays finite where $b$ and $c$ vanish: the *tilt* $b_t/c_t^2$ ([Worlds in closed form](03_worlds.ipynb) says why it is called that).
 
@@ -201,7 +201,7 @@ class Diffusion(Path):
 # %% [markdown]
 # ## Three schedules
 #
-# **VP-linear** [@ho2020ddpm; @song2021sde]: the noise rate grows linearly, $g^2=\beta_{\min}+\beta_d t$. With $B_t=\int_0^t g^2=\beta_{\min}t+\tfrac12\beta_d t^2$ the signal is $\alpha_t=e^{-B_t/2}$, hence $\lambda=-\log(e^{B}-1)$. The inverse is a softplus and a quadratic: $B=\log(1+e^{-\lambda})$, $t=2B/(\beta_{\min}+\sqrt{\beta_{\min}^2+2\beta_d B})$ (the form of the root that does not cancel).
+# **VP-linear** [@ho2020ddpm; @song2021sde]: the noise rate grows linearly, $g^2=\beta_{\min}+\beta_d t$. With $B_t=\int_0^t g^2=\beta_{\min}t+\tfrac12\beta_d t^2$ the signal is $\alpha_t=e^{-B_t/2}$, hence $\lambda=\log\frac{\alpha^2}{1-\alpha^2}=-\log(e^{B}-1)$. The inverse is a softplus and a quadratic: $B=\log(1+e^{-\lambda})$, $t=2B/(\beta_{\min}+\sqrt{\beta_{\min}^2+2\beta_d B})$ (the form of the root that does not cancel).
 #
 # `snr_gap` is $\mathrm{SNR}_t-\mathrm{SNR}_T$. Near $T$ that difference of two nearly equal numbers loses its digits. Since $\mathrm{SNR}=1/(e^B-1)=\tfrac12(\coth\tfrac B2-1)$, the identity $\coth p-\coth q=\sinh(q-p)/(\sinh p\sinh q)$ gives
 #
@@ -341,7 +341,7 @@ with expect_fail(ValueError, contains="t: expected times in [0, 1], got [-0.1]")
 # %% [markdown]
 # ## Pinning the end
 #
-# Now fix where the path ends. Given both $x_0$ and $x_T$, what is the law of $x_t$ in between? The SDE is Markov. From $t$ to $T$ the means compose, and the variances must add up to $\sigma_T^2$:
+# Now fix where the path ends. Given both $x_0$ and $x_T$, what is the law of $x_t$ in between? The SDE is Markov: after $t$ its noise is new, and independent of $x_t$. So $x_T$ is a multiple of $x_t$ plus noise. From $t$ to $T$ the means compose, and the variances must add up to $\sigma_T^2$:
 #
 # $$x_T\,|\,x_t\sim\mathcal N\Big(\tfrac{\alpha_T}{\alpha_t}x_t,\ \ \sigma_T^2-\tfrac{\alpha_T^2}{\alpha_t^2}\sigma_t^2\Big).$$ {#eq-transition}
 #
@@ -407,7 +407,7 @@ rows = {t: Coefs(*map(float, bridge.coefs(t))) for t in (0.0, 0.5, 1.0)}
 Table({t: k._asdict() for t, k in rows.items()}, "time $t$", digits=4)
 
 # %% [markdown]
-# @eq-pinned is checked three times. First by simulation, which knows nothing but @eq-sde: 50 000 walks of small steps from one $x_0$; among them, $x_t$ is regressed on $x_T$. The slope must be $a_t$, the intercept $b_tx_0$, the rest $c_t$. Second, `condition` on the joint covariance that @eq-transition gives; that checks the algebra only. Third, for VP-linear, hyperbolic sines (insert $\alpha=e^{-B/2}$ and $\mathrm{SNR}=1/(e^B-1)$): $a=\frac{\sinh(B_t/2)}{\sinh(B_T/2)}$, $b=\frac{\sinh((B_T-B_t)/2)}{\sinh(B_T/2)}$, $c^2=ab\cdot2\sinh(B_T/2)$, from $t=10^{-6}$ to $T-10^{-6}$.
+# @eq-pinned is checked three times. First by simulation, which knows nothing but @eq-sde: 50 000 walks of small steps from one $x_0$; among them, $x_t$ is regressed on $x_T$. The slope must be $a_t$, the intercept $b_tx_0$, the rest $c_t$, within 0.01: steps and walks are finite. Second, `condition` on the joint covariance that @eq-transition gives; that checks the algebra only. Third, for VP-linear, hyperbolic sines (insert $\alpha=e^{-B/2}$ and $\mathrm{SNR}=1/(e^B-1)$): $a=\frac{\sinh(B_t/2)}{\sinh(B_T/2)}$, $b=\frac{\sinh((B_T-B_t)/2)}{\sinh(B_T/2)}$, $c^2=ab\cdot2\sinh(B_T/2)$, from $t=10^{-6}$ to $T-10^{-6}$.
 
 # %%
 g, x = torch.Generator().manual_seed(0), torch.full((50_000, 1), 1.3).double()
@@ -536,7 +536,7 @@ test_close(when, 0.735, eps=0.002)  # the last quarter
 test_close(pinned.coefs(0.9).a, 0.387, eps=0.001)
 
 # %% [markdown]
-# **2.** *Explain.* In step 2 of the story a step arrived at $x$ from $x-g\sqrt\delta\,\varepsilon$. Show that the mean of $g\sqrt\delta\,\varepsilon$ given $x$ is $-g^2\delta\,\nabla\log q$: write the density of $x$ as an average over $\varepsilon$, and differentiate. Check it with draws for $x$ from $\mathcal N(0,1)$ before the step.
+# **2.** *Explain.* In step 2 of the story a step arrived at $x$ from $x-g\sqrt\delta\,\varepsilon$. Show that the mean of $g\sqrt\delta\,\varepsilon$ given $x$ is $-g^2\delta\,\nabla\log q$: write $q(x)=\int q_{\text{before}}(y)\,\phi(x-y)\,dy$ with the Gaussian density $\phi$ of the noise $n=x-y$, differentiate, and use $\nabla\phi(n)=-\tfrac{n}{g^2\delta}\,\phi(n)$. Check it with draws for $x$ from $\mathcal N(0,1)$ before the step.
 
 # %%
 #| code-fold: true
@@ -548,7 +548,7 @@ slope = (moved * after).mean() / after.square().mean()  # the mean of the noise,
 test_close(slope, 0.09 / 1.09, eps=2e-3)
 
 # %% [markdown]
-# **3.** *Extend.* Flow matching draws a straight line, $x=(1-t)\,x_0+t\,\varepsilon$. Only its SNR counts, $((1-t)/t)^2$. Write it as a `Diffusion` that ends at $T=0.99$, and let it pass this page's checks.
+# **3.** *Extend.* Flow matching draws a straight line, $x=(1-t)\,x_0+t\,\varepsilon$. A known factor on $x$ takes nothing away, so it may be scaled to be variance preserving, and only its SNR counts, $((1-t)/t)^2$. Write it as a `Diffusion` that ends at $T=0.99$, and let it pass this page's checks.
 
 # %%
 #| code-fold: true

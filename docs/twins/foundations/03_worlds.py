@@ -37,11 +37,13 @@ paper()
 # %% [markdown]
 # ## What a noisy image says about the clean one
 #
+# Some words first. The *prior* is the law of $x_0$ before the noisy image is seen. The *likelihood* is the density of what is seen, read as a function of $x_0$. By Bayes' rule their product, divided by its integral (the *evidence*), is the *posterior*, the law of $x_0$ given what is seen. A *precision* is one over a variance.
+#
 # Take the known endpoint off a noisy image, $\tilde x_t=x_t-a_tx_T=b_t\,x_0+c_t\,\varepsilon$ (for a diffusion, $\tilde x_t=x_t$). The noise $\varepsilon$ is independent of $x_0$ and $x_T$. So, as a function of $x_0$ and up to a factor that does not depend on it, the likelihood of $\tilde x_t$ is
 #
 # $$\mathcal N(\tilde x_t;\,b\,x_0,\,c^2I)\;\propto\;\exp\Big(\nu^\top x_0-\tfrac12\gamma\,\|x_0\|^2\Big),\qquad \nu=\frac{b}{c^2}\,\tilde x_t,\quad \gamma=\frac{b^2}{c^2}.$$ {#eq-natural}
 #
-# A noisy image is fully described by the natural parameter $\nu$ and the precision $\gamma$. The factor $b/c^2=\alpha_t/\sigma_t^2$ *tilts* the prior, hence its name in [Paths](02_paths.ipynb). All is finite for $t>0$, even at the end of a bridge, where $b=c=0$: there $\gamma=0$, and since $\tilde x_T=x_T-x_T=0$ also $\nu=0$. The likelihood is flat: given $x_T$, the image at $t=T$ says nothing more about $x_0$.
+# What a noisy image says about $x_0$ is fully described by two numbers a pixel, $\nu$ (the *natural parameter*) and the precision $\gamma$. The factor $b/c^2=\alpha_t/\sigma_t^2$ *tilts* the prior, hence its name in [Paths](02_paths.ipynb). All is finite for $t>0$, even at the end of a bridge, where $b=c=0$: there $\gamma=0$, and since $\tilde x_T=x_T-x_T=0$ also $\nu=0$. The likelihood is flat: given $x_T$, the image at $t=T$ says nothing more about $x_0$.
 #
 # The likelihood meets a prior. For a diffusion that is the law of $x_0$. On a bridge it is the law of $x_0$ *given* $x_T$, which is the same only if the two are independent.
 #
@@ -49,7 +51,7 @@ paper()
 #
 # $$x_0\,|\,\tilde x_t\sim\mathcal N\Big(\frac{m+\ell\,\nu}{1+\ell\gamma},\ \frac{\ell}{1+\ell\gamma}\Big),\qquad \log Z=-\tfrac12\log(1+\ell\gamma)+\frac{2m\nu+\ell\nu^2-\gamma m^2}{2(1+\ell\gamma)},$$ {#eq-conjugate}
 #
-# where $Z=\int\mathcal N(x;m,\ell)\,e^{\nu x-\gamma x^2/2}dx$ is the evidence, up to the factor that @eq-natural has dropped. Nothing is divided by $\ell$ or by $\gamma$, so degenerate data and zero precision are fine. For a mixture, the dropped factor is common to all components. They are updated one by one and reweighted by their evidences $Z_k$: the posterior of a mixture is a mixture.
+# where $Z=\int\mathcal N(x;m,\ell)\,e^{\nu x-\gamma x^2/2}dx$ is the evidence, up to the factor that @eq-natural has dropped. Nothing is divided by $\ell$ or by $\gamma$, so degenerate data and zero precision are fine. For a mixture, the dropped factor is common to all components. They are updated one by one and reweighted, the weight $\pi_k$ becoming a multiple of $\pi_kZ_k$: the posterior of a mixture is a mixture.
 
 # %%
 #| exports
@@ -221,7 +223,7 @@ for path in [VPCosine(), VE()]:
         test_close(denoiser(blobs, path)(x_t, t), tweedie, eps=1e-10)
 
 # %% [markdown]
-# What such a denoiser does is worth a picture. At little noise it trusts the input; at much noise it returns the mean of the data; in between it *decides* between the two components. The decision is the probability of a component given the noisy value, and it sharpens as noise falls. (The denoiser's own curve does not show that: far below the distance of the humps it follows the input again, with a step in between.)
+# What such a denoiser does is worth a picture. At little noise it trusts the input; at much noise it returns the mean of the data; in between it *decides* between the two components. The decision is the probability of a component given the noisy value, and it sharpens as noise falls. (The denoiser's own curve does not show that: far below the distance of the humps it follows the input again, with a step in between: in the table below, the doubt narrows with every line, the steepest slope does not grow with every line.)
 
 # %%
 #| label: fig-denoiser
@@ -374,7 +376,7 @@ for path in [VPCosine(), VE(), VPLinear()]:
         test_close(world.denoiser(path, z)(x_t.detach(), t), guided, eps=1e-9)
 
 # %% [markdown]
-# **A bridge's world.** Scalar data of standard deviation $s_0$, with the endpoint itself as the code: $x_T=z=\kappa\,x_0+\tau\,\xi$. With $s_T^2=\kappa^2s_0^2+\tau^2$, the gain gives $x_0|x_T\sim\mathcal N(m\,x_T,\,v)$ with slope $m=\kappa s_0^2/s_T^2$ and variance $v=s_0^2\tau^2/s_T^2$. Along the bridge $x_t|x_T$ has mean $(a+bm)\,x_T$ and variance $b^2v+c^2$, and its covariance with $x_0$ is $bv$. Hence
+# **A bridge's world.** Scalar data of mean zero and standard deviation $s_0$, with the endpoint itself as the code: $x_T=z=\kappa\,x_0+\tau\,\xi$, with constants $\kappa,\tau$ and noise $\xi\sim\mathcal N(0,1)$. With $s_T^2=\kappa^2s_0^2+\tau^2$, the gain gives $x_0|x_T\sim\mathcal N(m\,x_T,\,v)$ with slope $m=\kappa s_0^2/s_T^2$ and variance $v=s_0^2\tau^2/s_T^2$. Along the bridge $x_t|x_T$ has mean $(a+bm)\,x_T$ and variance $b^2v+c^2$, and its covariance with $x_0$ is $bv$. Hence
 #
 # $$\mathbb E[x_0|x_t,x_T]=m\,x_T+\frac{b\,v}{b^2v+c^2}\big(x_t-(a+bm)\,x_T\big).$$ {#eq-oracle-line}
 #

@@ -197,7 +197,7 @@ for t in (0.05, 0.5, 0.95):
 # %% [markdown]
 # ## One estimate, many parametrisations
 #
-# A network may be asked for other things than $\hat x_0$. Given $\tilde x_t$, each classic target is an affine function of $x_0$:
+# Given $\tilde x_t$, each classic target of a network is an affine function of $x_0$:
 #
 # | the network predicts | definition | $\hat x_0$ |
 # |---|---|---|
@@ -206,7 +206,7 @@ for t in (0.05, 0.5, 0.95):
 # | velocity $v$ | $v=b\,\varepsilon-c\,x_0$ | $(b\,\tilde x_t-c\,\hat v)/(b^2+c^2)$ |
 # | score $s$ | $s=-\varepsilon/c$ | $(\tilde x_t+c^2\hat s)/b$ |
 #
-# For the velocity: $b\,\tilde x_t-c\,v=b(b\,x_0+c\,\varepsilon)-c(b\,\varepsilon-c\,x_0)=(b^2+c^2)\,x_0$. All are of one form,
+# For the velocity: $b\,\tilde x_t-c\,v=b(b\,x_0+c\,\varepsilon)-c(b\,\varepsilon-c\,x_0)=(b^2+c^2)\,x_0$. With the network's answer $F$, all are of one form,
 #
 # $$\hat x_0=\texttt{skip}\cdot\tilde x_t+\texttt{out}\cdot F,$$ {#eq-skip-out}
 #

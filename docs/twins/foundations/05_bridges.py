@@ -4,7 +4,7 @@
 # > Running noise backwards, and pinning its end: the reverse of a diffusion, Doob's h-transform, and why a bridge is an ordinary diffusion in disguise.
 
 # %% [markdown]
-# Noise is easily added. Which process takes it out again, and what changes if the noisy end is not noise but a given $x_T$? [Paths](02_paths.ipynb) has the *laws*; here are the *processes*. The last section proves what the library rests on: after an affine change of variables, a bridge **is** a diffusion, so that one loss, one bound and one sampler serve both.
+# Which process takes noise out again, and what changes if the noisy end is not noise but a given $x_T$? [Paths](02_paths.ipynb) has the *laws*; here are the *processes*. The last section proves what the library rests on: after an affine change of variables, a bridge **is** a diffusion, so that one loss, one bound and one sampler serve both.
 
 # %%
 #| default_exp foundations.bridges
@@ -58,9 +58,9 @@ def relative(got, want): return ((got - want).abs() / (1 + want.abs())).max().it
 #
 # $$\partial_{(-t)}\,q=\nabla\!\cdot(Kq)-g^2\,\nabla^2q+\tfrac12g^2\,\nabla^2q=-\nabla\!\cdot\Big[\big(g^2\nabla\log q-K\big)q\Big]+\tfrac12g^2\,\nabla^2q.$$
 #
-# This is a forward equation in the time $-t$. Its solution is unique, so the **reverse SDE** $dx=(K-g^2\nabla\log q_t)\,dt+g\,d\bar w$ with $dt<0$, started from $q_T$, has the *same marginals*. (Anderson [-@anderson1982reverse] shows more: the same law of whole paths.) **All that undoing noise needs is the score**, and a denoiser has it ([Scores](04_scores.ipynb)).
+# This is a forward equation in the time $-t$. Its solution is unique, so the **reverse SDE** $dx=(K-g^2\nabla\log q_t)\,dt+g\,d\bar w$ with $dt<0$ and new noise $\bar w$, started from $q_T$, has the *same marginals*. (Anderson [-@anderson1982reverse] shows more: the same law of whole paths.) **All that undoing noise needs is the score**, and a denoiser has it ([Scores](04_scores.ipynb)).
 #
-# The check: 20 000 walks back from $q_T$, data in two narrow humps, the score by automatic differentiation. The largest difference between their distribution function and the exact one must fall with the steps to that of a sample, about $0.9/\sqrt{20\,000}=0.006$.
+# The check: 20 000 walks back from $q_T$, data in two narrow humps, the score by automatic differentiation. The largest difference between their distribution function and the exact one must fall with the steps to that of a sample of this size: known to be about $0.006$ on average, and above $0.0115$ once in a hundred.
 
 # %%
 data = Mixture(f64(0.7, 0.3), f64(-0.5, 0.6)[:, None],
@@ -179,7 +179,7 @@ with expect_fail(ValueError, contains="path: expected a pinned path"):
     doob(VPCosine(), x, f64(0.5)[0], xT)
 
 # %% [markdown]
-# Does @eq-doob really produce the law $\mathcal N(m_t,c_t^2)$ with $m=a\,x_T+b\,x_0$? Its drift is affine in $x$, with slope $f-g^2/\delta_t$. So by the moment equations of [Tools](01_tools.ipynb)
+# Does @eq-doob produce the law $\mathcal N(m_t,c_t^2)$ with $m=a\,x_T+b\,x_0$? Its drift is affine in $x$, with slope $f-g^2/\delta_t$. So by the moment equations of [Tools](01_tools.ipynb)
 #
 # $$\frac{dm}{dt}=f\,m+g^2\,\nabla\log h(m),\qquad \frac{d(c^2)}{dt}=2\Big(f-\frac{g^2}{\delta_t}\Big)c^2+g^2.$$ {#eq-moments}
 #
@@ -200,7 +200,7 @@ for path in BRIDGES:
 
 
 # %% [markdown]
-# And the direct test: simulate @eq-doob by small random steps, many times, and look where the paths are. The last step's noise is not pulled back: a simulation with steps $\Delta$ ends $\sqrt{g^2(T)\,\Delta}$ away from $x_T$.
+# And the direct test: simulate @eq-doob by small random steps. The last step's noise is not pulled back: a simulation with steps $\Delta$ ends $\sqrt{g^2(T)\,\Delta}$ away from $x_T$.
 
 # %%
 def simulate(path, n, steps, strength=1.0):
@@ -307,11 +307,11 @@ for path in BRIDGES:
         assert relative(got, score(exact, x_t - a * xT)) < 1e-9
 
 # %% [markdown]
-# The reconstruction loss of DBAE [@kim2025dbae] compares scores, $\tfrac12g^2\|s_\theta-s\|^2$. Since $s_\theta-s=\tfrac b{c^2}(\hat x_0-x_0)$, it equals $\tfrac12\omega(t)\|\hat x_0-x_0\|^2$ with $\omega=g^2b^2/c^4$. By $b/c^2=\alpha_t/\sigma_t^2$ and $g^2=-\sigma_t^2\,\tfrac{d}{dt}\log\mathrm{SNR}_t$ this weight is simply
+# The reconstruction loss of DBAE [@kim2025dbae] compares the network's score $s_\theta$ with $s$, the score given both ends: $\tfrac12g^2\|s_\theta-s\|^2$. Since $s_\theta-s=\tfrac b{c^2}(\hat x_0-x_0)$, it equals $\tfrac12\omega(t)\|\hat x_0-x_0\|^2$ with $\omega=g^2b^2/c^4$. By $b/c^2=\alpha_t/\sigma_t^2$ and $g^2=-\sigma_t^2\,\tfrac{d}{dt}\log\mathrm{SNR}_t$ this weight is
 #
 # $$\omega(t)=\frac{g^2b^2}{c^4}=-\frac{d\,\mathrm{SNR}_t}{dt}=-\frac{d\gamma_t}{dt},$$ {#eq-omega}
 #
-# the same for a path and its bridge. So the loss is an integral over $\gamma$: the bound of [Bounds](06_bounds.ipynb) is already in sight.
+# the same for a path and its bridge. So the loss is an integral over $\gamma$, like the bound of [Bounds](06_bounds.ipynb).
 
 # %%
 for path in BRIDGES:
@@ -475,5 +475,5 @@ assert off(x) > 0.05  # too narrow: the drift has contracted for noise that neve
 # ## What can go wrong
 #
 # * **Starting an integrator of these drifts at exactly $T$.** The pull is infinite there. Starting a little earlier, at $s<T$, from $x_T$ itself is no way out: the true $x_s$ scatters by $c_s\approx g(T)\sqrt{T-s}$, which shrinks slowly. [Samplers](08_samplers.ipynb) draws the first noise itself, and starts at exactly $T$.
-# * **A last step with noise.** A simulated bridge ends $\sqrt{g^2(T)\Delta}$ away from $x_T$. That is the last step's noise, not a bug.
+# * **A last step with noise.** A simulated bridge ends $\sqrt{g^2(T)\Delta}$ away from $x_T$.
 # * **Guiding a bridge by scaling $h$.** Any positive strength ends in $x_T$, but the law on the way is @eq-strength, not the one that the denoiser was trained on.

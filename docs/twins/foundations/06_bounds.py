@@ -72,11 +72,11 @@ for gamma_s, gamma_t in [(2.0, 1.0), (50.0, 0.3), (1.01, 1.0)]:
 #
 # $$q(y_{0:n}|x_0)=q(y_0|x_0)\prod_{i=1}^nq(y_{i-1}|y_i,x_0)\frac{q(y_i|x_0)}{q(y_{i-1}|x_0)}=q(y_n|x_0)\prod_{i=1}^nq(y_{i-1}|y_i,x_0):$$
 #
-# the fractions telescope, and nature runs in the model's direction ([Tools](01_tools.ipynb), where every line is spelt out). Factor now meets factor [@sohldickstein2015; @ho2020ddpm; @kingma2021vdm]:
+# the fractions telescope, and nature runs in the model's direction ([Tools](01_tools.ipynb)). Factor now meets factor [@sohldickstein2015; @ho2020ddpm; @kingma2021vdm]:
 #
 # $$\begin{aligned}\log p(x_0)\ge{}&\underbrace{\mathbb E\log p(x_0|y_0)}_{R_0}-\sum_{i=1}^n\tfrac12(\gamma_{i-1}-\gamma_i)\,\mathbb E\|x_0-\hat x_0(y_i)\|^2\\&-\underbrace{\mathrm{KL}(q(y_n|x_0)\,\|\,\text{start})}_{S(x_0)}.\end{aligned}$$ {#eq-discrete}
 #
-# First check, without limit or average: $n=3$ and an estimate that is, wrongly, a multiple of $y_i$. Model and nature are then jointly Gaussian, $\log p(x_0)$ is known, and what @eq-discrete loses must be $\mathrm{KL}(q(y|x_0)\,\|\,p(y|x_0))$.
+# First check: $n=3$ and an estimate that is, wrongly, a multiple of $y_i$. Model and nature are then jointly Gaussian, $\log p(x_0)$ is known, and what @eq-discrete loses must be $\mathrm{KL}(q(y|x_0)\,\|\,p(y|x_0))$.
 
 # %%
 levels, guess = f64(20.0, 4.0, 1.0, 0.2), f64(0.9, 0.7, 0.3)  # x0_hat / y_i
@@ -103,13 +103,13 @@ Table([{"$x_0$": x.item(), r"$\log p(x_0)$": p.item(), "bound": b.item(),
         "lost": k.item()} for x, p, b, k in zip(x0, log_p, bound, lost, strict=True)])
 
 # %% [markdown]
-# Let the steps become infinitely fine. With $x_\gamma$ for $x_t$ at the time when the level is $\gamma$,
+# Let the steps become infinitely fine; each number of steps is its own model, and $p$ now their limit. With $x_\gamma$ for $x_t$ at the time when the level is $\gamma$,
 #
 # $$\boxed{\ \log p(x_0)\ \ge\ R_0-\tfrac12\int_{\gamma_{\min}}^{\gamma_{\max}}\mathbb E_\varepsilon\|x_0-\hat x_0(x_\gamma,\gamma)\|^2\,d\gamma-S(x_0)\ }$$ {#eq-bound}
 #
 # Are fine steps better? *On average over images, with an exact estimate*, the error is the mean posterior variance, and seeing $x_0$ with less noise cannot raise that (total variance, [Tools](01_tools.ipynb)): it falls as $\gamma$ grows. The sum takes it at the noisy end of each step: an upper Riemann sum, which every refinement lowers. For a single image, or a wrong estimate, this need not hold; the limit is a bound all the same.
 #
-# Second check: Gaussian data with independent coordinates of variance $\ell_i$ have $\mathbb E\|x_0-\mathbb E[x_0|y]\|^2=\sum_i\ell_i/(1+\ell_i\gamma)$ ([Worlds in closed form](03_worlds.ipynb)), whose integral is $\tfrac12\sum_i\log\frac{1+\ell_i\gamma_{\max}}{1+\ell_i\gamma_{\min}}$. @eq-discrete must fall towards it.
+# Second check: Gaussian data with independent coordinates of variance $\ell_i$ have $\mathbb E\|x_0-\mathbb E[x_0|y]\|^2=\sum_i\ell_i/(1+\ell_i\gamma)$ ([Worlds in closed form](03_worlds.ipynb)), half of whose integral is $\tfrac12\sum_i\log\frac{1+\ell_i\gamma_{\max}}{1+\ell_i\gamma_{\min}}$. @eq-discrete must fall towards it.
 
 # %%
 variances = f64(3.0, 1.0, 0.3, 0.1)
@@ -169,7 +169,7 @@ for path, start in [(p, "prior") for p in priors] + [(p, "model") for p in model
 # %% [markdown]
 # ## The last step
 #
-# With $p(x_0|y)=\mathcal N(x_0;\,y,\,1/\gamma_{\max})$ the last step is $R_0=-\tfrac d2(\log2\pi e-\log\gamma_{\max})$. It needs no network. Images, however, are made of $L$ grey levels $v_k$, and their bound should be a probability: $P(v_k|y)\propto\mathcal N(y;v_k,1/\gamma_{\max})$, a sum over levels for each pixel. Ten standard deviations around the level nearest to $y$ are enough for double precision. The default $\gamma_{\max}=(5(L-1))^2$ puts neighbouring levels ten standard deviations apart: $R_0\approx0$, since $y$ leaves no doubt about the level. The check sums over *all* levels: near one, between two, and far outside $[-1,1]$.
+# With $p(x_0|y)=\mathcal N(x_0;\,y,\,1/\gamma_{\max})$ the last step is $R_0=-\tfrac d2(\log2\pi e-\log\gamma_{\max})$. It needs no network. Images, however, are made of $L$ grey levels $v_k$, and their bound should be a probability: $P(v_k|y)\propto\mathcal N(y;v_k,1/\gamma_{\max})$, a sum over levels for each pixel. Ten standard deviations around the level nearest to $y$ are enough for double precision. The default $\gamma_{\max}=(5(L-1))^2$ puts neighbouring levels ten standard deviations apart: $R_0\approx0$, since $y$ leaves no doubt about the level. The check sums over *all* levels.
 
 # %%
 #| exports
@@ -304,7 +304,7 @@ Table({s: {f"${v}$ uniform": error(s, v) for v in "ut"} for s in kinds},
 #
 # $$\log p(x_0)\ge\mathbb E_{q(z|x_0)}\big[\text{the bound on }\log p(x_0|z)\big]-\mathrm{KL}\big(q(z|x_0)\,\|\,p(z)\big).$$ {#eq-unified}
 #
-# The code must be drawn from the *clean* image, independently of the noise. The first part is (minus) the **distortion**, the second the **rate**, in nats per image. With a deterministic code the rate is infinite: what is left bounds $\log p(x|z)$ only.
+# The code must be drawn from the *clean* image, independently of the noise. The first part is (minus) the **distortion**, the second the **rate**, in nats per image. With a deterministic code, whose law is a point, the rate is infinite: what is left bounds $\log p(x|z)$ only.
 
 # %%
 #| exports
@@ -462,7 +462,7 @@ for gamma_min, n, eps in [(50.0, 1, 1e-9), (1.0, 1000, 1e-2)]:
 # %% [markdown]
 # ## Training with other weights
 #
-# Training often minimises a re-weighted integral, $\mathbb E\big[\tfrac w2\|\varepsilon-\hat\varepsilon\|^2\big]$ over some density of noise levels. Three are in use:
+# Training often minimises a re-weighted integral, $\mathbb E\big[\tfrac w2\|\varepsilon-\hat\varepsilon\|^2\big]$ over some density of noise levels:
 #
 # * **elbo**: uniform $u$, $w=u_{\max}-u_{\min}$. It is the integral of the bound.
 # * **simple** [@ho2020ddpm]: uniform $t$, $w=2$, plain $\|\varepsilon-\hat\varepsilon\|^2$.

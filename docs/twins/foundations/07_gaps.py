@@ -4,7 +4,7 @@
 # > What the bound of every model misses, exactly: four terms, each with a name, and none of them is the information in the code.
 
 # %% [markdown]
-# When is the bound of a model tight, and what is missing when it is not? Who compares models by their bounds must know, or a difference of two gaps is taken for a difference of two models. This page proves that the gap of [Bounds](06_bounds.ipynb), averaged over the data, is a sum of four terms that cannot be negative, and checks it to six digits in a [world in closed form](03_worlds.ipynb). The tool of the proof, which turns information into an area, also says where on the noise scale a code is informative. Divergence, entropy $H$, information $I$ and its chain rule are those of [Tools](01_tools.ipynb).
+# When is the bound of a model tight, and what is missing when it is not? Otherwise a difference of two gaps is taken for one of two models. This page proves that the gap of [Bounds](06_bounds.ipynb), averaged over the data, is a sum of four terms that cannot be negative, and checks it to six digits in a [world in closed form](03_worlds.ipynb). The tool of the proof, which turns information into an area, also says where on the noise scale a code is informative. Divergence, entropy $H$, information $I$ and its chain rule are those of [Tools](01_tools.ipynb).
 
 # %%
 #| default_exp foundations.gaps
@@ -77,7 +77,7 @@ test_close(quadrature(torch.exp, -3.0, 5.0), math.exp(5) - math.exp(-3), eps=1e-
 #
 # *Proof, in three steps.*
 #
-# **1. A little more SNR is a second, weak observation.** Let $y'=x_0+\Delta^{-1/2}\varepsilon'$ with new noise. As a function of $x_0$, the joint likelihood of $y_\gamma$ and $y'$ depends on them only through $(\gamma y_\gamma+\Delta y')/(\gamma+\Delta)$, which is $x_0$ plus noise of variance $1/(\gamma+\Delta)$, that is, $y_{\gamma+\Delta}$. By the chain rule, $I(x_0;y_{\gamma+\Delta})=I(x_0;y_\gamma)+I(x_0;y'|y_\gamma)$.
+# **1. A little more SNR is a second, weak observation.** Let $y'=x_0+\Delta^{-1/2}\varepsilon'$ with new noise. As a function of $x_0$, the joint likelihood of $y_\gamma$ and $y'$ depends on them only through $(\gamma y_\gamma+\Delta y')/(\gamma+\Delta)$, which is $x_0$ plus noise of variance $1/(\gamma+\Delta)$, in law $y_{\gamma+\Delta}$. So the pair tells as much as $y_{\gamma+\Delta}$. By the chain rule, $I(x_0;y_{\gamma+\Delta})=I(x_0;y_\gamma)+I(x_0;y'|y_\gamma)$.
 #
 # **2. What it tells.** Fix $y_\gamma$, let $m$ be the mean of $x_0$ given it, and $X=x_0-m$. For *any* density $r$,
 #
@@ -165,7 +165,7 @@ def expected_bound(world: GaussianWorld, denoiser_of: Callable, path: Path, gamm
 # %% [markdown]
 # ## Tight
 #
-# Data in $\mathbb R^4$ with variances 3, 1, 0.3, 0.1, and encoders whose codes are exactly $\mathcal N(0,I)$: $\Psi=\psi I$, $A=\sqrt{1-\psi}\,(A_0\Sigma A_0^\top)^{-1/2}A_0$, $o=-A\mu$ for a random $A_0$. With exact estimates and $|\log\gamma|\le18$ the bound must reach $\mathbb E\log q=-4.47178133$ nats, on VP as on VE, *whatever the information* $I(x_0;z)=-\tfrac k2\log\psi$. The denoising term has the closed form $\tfrac12\log|I+\gamma_{\max}\Sigma_{x|z}|-\tfrac12\log|I+\gamma_{\min}\Sigma_{x|z}|$.
+# Data in $\mathbb R^4$ with variances 3, 1, 0.3, 0.1, and encoders whose codes are exactly $\mathcal N(0,I)$: $\Psi=\psi I$, $A=\sqrt{1-\psi}\,(A_0\Sigma A_0^\top)^{-1/2}A_0$, $o=-A\mu$ for a random $A_0$. With exact estimates and $|\log\gamma|\le18$ the bound must reach $\mathbb E\log q=-4.47178133$ nats, on VP as on VE, *whatever the information* $I(x_0;z)=H(z)-H(z|x_0)=-\tfrac k2\log\psi$. The denoising term has the closed form $\tfrac12\log|I+\gamma_{\max}\Sigma_{x|z}|-\tfrac12\log|I+\gamma_{\min}\Sigma_{x|z}|$.
 
 # %%
 R = torch.linalg.qr(torch.randn(4, 4, generator=g, dtype=torch.float64))[0]
@@ -329,7 +329,7 @@ Table({"gap": f"{bound - entropy:.8f}"} | {k: f"{v:.8f}" for k, v in parts.items
 # %% [markdown]
 # ## Information is an area
 #
-# Given $x_0$, the code tells nothing about $y_\gamma$. So $I(x_0;y_\gamma)-I(x_0;y_\gamma|z)=I(z;y_\gamma)$. By @eq-immse, without and with $z$, its derivative is half the difference between the errors of the two estimates: the area between them is the information that the code carries. By orthogonality the difference of the errors is the squared distance of the two estimates, and by Bayes' rule for scores that distance is the guidance $G_t=\nabla_{x_t}\log q(z|x_t)$ of [Worlds in closed form](03_worlds.ipynb):
+# Given $x_0$, the code tells nothing about $y_\gamma$. So, by the chain rule, $I(x_0;y_\gamma)-I(x_0;y_\gamma|z)=I(z;y_\gamma)$. By @eq-immse, without and with $z$, its derivative is half the difference between the errors of the two estimates: the area between them is the information that the code carries. By orthogonality the difference of the errors is the squared distance of the two estimates, and by Bayes' rule for scores that distance is the guidance $G_t=\nabla_{x_t}\log q(z|x_t)$ of [Worlds in closed form](03_worlds.ipynb):
 #
 # $$\begin{aligned}I(x_0;z)&=\tfrac12\int\Big(\mathbb E\|x_0-\mathbb E[x_0|x_\gamma]\|^2-\mathbb E\|x_0-x_0^*\|^2\Big)d\gamma\\&=\tfrac12\int c^2\,\mathbb E\|G_t\|^2\,d\log\gamma,\end{aligned}$$ {#eq-rate-area}
 #
@@ -419,7 +419,7 @@ f"last step + integral {b['last_step'] + b['denoising']:.5f}, entropy {entropy:.
 #
 # If $z=Ax_0+o$ exactly, the rate is infinite, and what remains bounds $\log p(x|z)$: on average $-H(y_{\gamma_{\max}}|z)$, by the four facts. Given $z$, the image is known in $k$ directions. There $y_{\gamma_{\max}}$ varies by its noise alone, and each such direction adds $\tfrac12\log\frac{\gamma_{\max}}{2\pi e}$. So this bound grows by $k/2$ for every unit of $\log\gamma_{\max}$, without limit: it measures $\gamma_{\max}$, not the model.
 #
-# The remedy is a noise of our own, $q_\tau(z|x)=\mathcal N(Ax+o,\tau^2I)$ (here $\tau$ is absolute). The bound is then a true one for every $\tau$, and the best $\tau$ may be chosen. Here the gap is the aggregate term, so the best is the $\tau$ that makes the codes most nearly $\mathcal N(0,I)$.
+# The remedy is a noise of our own, $q_\tau(z|x)=\mathcal N(Ax+o,\tau^2I)$. The bound is then a true one for every $\tau$, and the best $\tau$ may be chosen. Here the gap is the aggregate term, so the best is the $\tau$ that makes the codes most nearly $\mathcal N(0,I)$.
 
 # %%
 A = matched(0.2).A

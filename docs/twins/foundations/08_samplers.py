@@ -199,7 +199,7 @@ def trajectory(D: Callable, path: Path, like: Tensor, times: Tensor, *, xT: Tens
 # %% [markdown]
 # ## The grid
 #
-# Where to spend the evaluations? From a bridge's $T$, $\sigma_y$ falls from $\infty$. On a uniform grid of $n$ times the first step lands at $\gamma_1\sim1/n$. It knows only the mean, so it gives $y$ the variance $1/\gamma_1$ where, for data of variance $v$, $v+1/\gamma_1$ is right: a relative error of the spread of $v\gamma_1/2$, which later steps carry along. The result is of first order. A *graded* grid visits $\sigma_y=\sigma_*\tan\vartheta$ with the angle $\vartheta$ uniform from $\arctan(\sigma_y(T)/\sigma_*)$ to 0. Then $\gamma_1\sim1/n^2$, and the levels crowd where $\sigma_y$ is near the scale $\sigma_*$ of the data (`scale`), where $\hat x_0$ changes most. The `karras` grid is that of released bridge code [@karras2022edm; @zhou2024ddbm]: uniform in $t^{1/7}$ down to $10^{-4}\,T$, then 0. On a bridge it begins at $T-10^{-4}\,T$, after one evaluation at $T$ itself, where the first noise is drawn.
+# From a bridge's $T$, $\sigma_y$ falls from $\infty$. On a uniform grid of $n$ times the first step lands at $\gamma_1\sim1/n$. It knows only the mean, so it gives $y$ the variance $1/\gamma_1$ where, for data of variance $v$, $v+1/\gamma_1$ is right: a relative error of the spread of $v\gamma_1/2$, which later steps carry along. The result is of first order. A *graded* grid visits $\sigma_y=\sigma_*\tan\vartheta$ with the angle $\vartheta$ uniform from $\arctan(\sigma_y(T)/\sigma_*)$ to 0. Then $\gamma_1\sim1/n^2$, and the levels crowd where $\sigma_y$ is near the scale $\sigma_*$ of the data (`scale`), where $\hat x_0$ changes most. The `karras` grid is that of released bridge code [@karras2022edm; @zhou2024ddbm]: uniform in $t^{1/7}$ down to $10^{-4}\,T$, then 0. On a bridge it begins at $T-10^{-4}\,T$, after one evaluation at $T$ itself, where the first noise is drawn.
 
 # %%
 #| exports
@@ -257,7 +257,7 @@ test_close(time_grid(VE(), 3, "karras"),
 time_grid(bridge, 8)
 
 # %% [markdown]
-# What is unusable raises, with the name of the argument; `clip` bounds the estimates, and with them the result.
+# `clip` bounds the estimates, and with them the result.
 
 # %%
 wild = lambda x, t: 9 * xT
@@ -285,7 +285,7 @@ for name, wrong in {
 # %% [markdown]
 # ## Orders, measured
 #
-# The bridge's Gaussian world has the exact answer: $x_0|x_T\sim\mathcal N(0.8\,x_T,\,0.3^2)$. With $\eta=0$ and an exact denoiser the result is an affine function of the first noise; two samples whose first noise we know give its slope, the standard deviation of the result, without sampling error. Its error must fall as $1/n$ for order 1. For the multistep solver on the graded grid, step $k$ begins at $\gamma_k\sim k^2/n^2$, has the length $\Delta\Lambda\approx1/k$, and by @eq-flow-step a relative error of order $v\gamma_k\Delta\Lambda^3\sim1/(n^2k)$; likewise from the other end. The sum is of order $\log n/n^2$. On the uniform grid $\gamma_k\sim k/n$, and the sum, of order $\tfrac1n\sum1/k^2$, is led by the first steps. The grid's scale is 0.2 here, because the default happens to be the right answer.
+# The bridge's Gaussian world has the exact answer: $x_0|x_T\sim\mathcal N(0.8\,x_T,\,0.3^2)$. With $\eta=0$ and an exact denoiser the result is an affine function of the first noise; two samples whose first noise we know give its slope, the standard deviation of the result, without sampling error. Its error must fall as $1/n$ for order 1. For the multistep solver on the graded grid, step $k$ begins at $\gamma_k\sim k^2/n^2$, has the length $\Delta\Lambda\approx1/k$, and by @eq-flow-step a relative error of order $v\gamma_k\Delta\Lambda^3\sim1/(n^2k)$; likewise from the other end. The sum is of order $\log n/n^2$: in the table, times $n^2$, it grows evenly. On the uniform grid $\gamma_k\sim k/n$, and the sum, of order $\tfrac1n\sum1/k^2$, is led by the first steps. The grid's scale is 0.2 here, because the default happens to be the right answer.
 
 # %%
 world = GaussianWorld(f64(0.0), *(f64(q)[:, None] for q in (0.25, 0.8)), f64(0.0),
@@ -349,7 +349,7 @@ ax.set(xlabel="evaluations $n$", ylabel="relative error of the spread",
 ax.legend(loc="lower left");
 
 # %% [markdown]
-# The same code on a diffusion, where the exact flow is known too: for $\mathcal N(\mu,v)$ data it stretches $y-\mu$ by $\sqrt{(v+\sigma_{y,s}^2)/(v+\sigma_{y,t}^2)}$.
+# The same code on a diffusion, where the exact flow is known too: for $\mathcal N(\mu,v)$ data $y$ has variance $v+\sigma_y^2$, so it stretches $y-\mu$ by $\sqrt{(v+\sigma_{y,s}^2)/(v+\sigma_{y,t}^2)}$.
 
 # %%
 v, path = 0.25, VPCosine()
@@ -487,7 +487,7 @@ ax.legend();
 # %% [markdown]
 # ## Reference integrators
 #
-# Released bridge code [@zhou2024ddbm] integrates drifts in $t$ directly, from $T-10^{-4}\,T$: Euler or Heun [@karras2022edm] on the probability-flow ODE, and *churn*, a fraction of every step done as an Euler–Maruyama step of the reverse SDE. They are no settings of @eq-update, and slower for the same accuracy; they stay here for comparison with published numbers.
+# Released bridge code [@zhou2024ddbm] integrates drifts in $t$ directly, from $T-10^{-4}\,T$: Euler or Heun (which averages the slopes at a step's two ends) [@karras2022edm] on the probability-flow ODE, and *churn*, a fraction of every step done as an Euler–Maruyama step of the reverse SDE. They are no settings of @eq-update; they stay for comparison with published numbers.
 
 # %%
 #| exports

@@ -4,7 +4,7 @@
 # > Of Gaussian images everything is known: what noise leaves of them, of their code, and of the level itself. Every model begins there.
 
 # %% [markdown]
-# What can be said about an image in noise, and about its code, before any network has learned? Of Gaussian images, everything. A network that knows nothing has to find this first, and on colour photographs that alone takes a thousand steps. So every model of this library begins there, and networks learn what images add. This page derives the beginning: the law of the principal components in noise, which is what an encoder that guides ([SAMI](../models/14_sami.ipynb)) has to know; the best estimate of the image, with and without the code; and the noise level, read from the picture. All are checked against exact conditioning ([Worlds in closed form](03_worlds.ipynb)).
+# What can be said about an image in noise, and about its code, before any network has learned? Of Gaussian images, everything. A network that knows nothing has to find this first. So every model of this library begins there, and networks learn what images add. This page derives the beginning: the law of the principal components in noise, which is what an encoder that guides ([SAMI](../models/14_sami.ipynb)) has to know; the best estimate of the image, with and without the code; and the noise level, read from the picture. All are checked against exact conditioning ([Worlds in closed form](03_worlds.ipynb)).
 
 # %%
 #| default_exp foundations.gaussians
@@ -236,7 +236,7 @@ for h in (0.5, 2.0):
 f"{math.log(1 / 0.2):.2f} nats an axis"
 
 # %% [markdown]
-# Variances grow with the number of pixels: a pattern shared by many pixels has the sum of their variances. So the larger the images, the further out in the noise their first components are told. To change nothing but the size, take one set of pictures, colour patches of a photograph at $16\times16$, and pool it to $8\times8$ and $4\times4$. A broad pattern stays, with a quarter of the pixels: $\ell_1$ falls to about a quarter, and by @eq-lin-peak the peak moves by about $\log4\approx1.39$ a halving. At $16\times16$ a patch's mean brightness is told at $\log\gamma\approx-4$, where single pixels show nothing.
+# Variances grow with the number of pixels: a pattern shared by many pixels has the sum of their variances. So the larger the images, the further out in the noise their first components are told. To change nothing but the size, take one set of pictures, colour patches of a photograph at $16\times16$, and pool it to $8\times8$ and $4\times4$. A broad pattern stays, with a quarter of the pixels: $\ell_1$ falls to about a quarter, and by @eq-lin-peak the peak moves by about $\log4\approx1.39$ a halving. At $16\times16$ a patch's first component is told at $\log\gamma\approx-4$, where single pixels show nothing: their variance is below one, and the noise's is $e^4\approx55$.
 
 # %%
 photo = torch.tensor(load_sample_images().images[0] / 127.5 - 1).float()
@@ -280,7 +280,7 @@ panels[1].set(title="components, 16×16");
 #
 # $$x_0\sim\mathcal N\big(m,\;U^\top\mathrm{diag}(\ell)\,U+\tau^2(I-U^\top U)\big).$$ {#eq-gauss}
 #
-# Along each direction this is one normal number in noise, as in @eq-lin-wiener. Write $v=(x_t-a\,x_T-b\,m)/c=\sqrt\gamma\,(x_0-m)+\varepsilon$ for the image in units of its noise, and $v_j$ for its part along direction $j$. The best estimates of the image and of the noise are, direction by direction ($\ell=\tau^2$ outside the $e_j$),
+# Along each direction this is one normal number in noise, as in @eq-lin-wiener. Write now $v=(x_t-a\,x_T-b\,m)/c=\sqrt\gamma\,(x_0-m)+\varepsilon$ for the image in units of its noise, and $v_j$ for its part along direction $j$. The best estimates of the image and of the noise are, direction by direction ($\ell=\tau^2$ outside the $e_j$),
 #
 # $$\hat x_j=m_j+\frac{\sqrt\gamma\,\ell_j}{1+\gamma\ell_j}\,v_j,\qquad\hat\varepsilon_j=\frac{1}{1+\gamma\ell_j}\,v_j,$$ {#eq-gauss-estimates}
 #
@@ -502,11 +502,11 @@ Table(worst, r"$\log\gamma$", "largest error / root mean square of the residual"
 #
 # $$\hat u=\arg\min_u\sum_j\Big[\log(b^2\ell_j+c^2)+\frac{(e_j^\top x_t-b\,m_j)^2}{b^2\ell_j+c^2}\Big].$$ {#eq-gauss-level}
 #
-# How well? A variance that is estimated from one normal number has a Fisher information of one half in its logarithm. Here $b^2\ell+c^2=(1+\gamma\ell)/(1+\gamma)$, so the logarithm's derivative in $u$ is $w_j-b^2$, and for many directions
+# How well? The **Fisher information** is the mean curvature of minus the log-likelihood in the unknown. It adds up over independent numbers, and for many of them the most likely value has a variance of one over it (a fact of statistics that we only check). One normal number of mean zero and variance $e^\rho$ costs $\tfrac12(\rho+y^2e^{-\rho})$, whose curvature in $\rho$ has the mean $\tfrac12$. What the means $b\,m_j$ tell is left out. Here $b^2\ell+c^2=(1+\gamma\ell)/(1+\gamma)$, so the logarithm's derivative in $u$ is $w_j-b^2$, and for many directions
 #
 # $$\operatorname{std}\hat u\approx\Big[\tfrac12\sum_j(w_j-b^2)^2\Big]^{-1/2},$$ {#eq-gauss-fisher}
 #
-# $\sqrt{2/d}/b^2$ where no direction is seen. Where all are, $w_j\approx1\approx b^2$, and the level cannot be told, nor need it: the image is clear. In much noise ($b^2\ll1$) it cannot be told either; the estimate then tends to the noisy end, where nothing is said. Checked on Gaussian images with the moments of the patches:
+# $\sqrt{2/d}/b^2$ where no direction is seen. Where all are, $w_j\approx1\approx b^2$, and the level cannot be told, nor need it: the image is clear. In much noise ($b^2\ll1$) it cannot be told either; the estimate then tends to the noisy end, where nothing is said (this is not checked here). Between the two, on Gaussian images with the moments of the patches, the prediction holds within a fifth:
 
 # %%
 pictures = Gaussian(patches.shape[1:], 128)

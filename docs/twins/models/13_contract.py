@@ -359,7 +359,7 @@ def loss(self: Autoencoder, x: Tensor, g: torch.Generator) -> tuple[Tensor, dict
 # %% [markdown]
 # ## Where a model begins
 #
-# A network of random weights knows nothing of images, and what it says at first has to be unlearned. Every model of this library has a member that is known in closed form: the one for Gaussian images. So it begins there (`begin="gaussian"`). The code is the principal components with a little noise, $\sqrt{s}$ of deviation; the picture of a code is the mean of the images that have it; the estimate of an image in noise is the Gaussian's, given the code ([Gaussian images](../foundations/09_gaussians.ipynb)). The networks are *added*, and their last layers begin at zero. `begin="random"` is the network alone. Exercise 2 checks this code on its own, and [The zoo](18_zoo.ipynb) what models know before their first step.
+# A network of random weights knows nothing of images, and what it says at first has to be unlearned. Every model of this library has a member that is known in closed form: the one for Gaussian images. So it begins there (`begin="gaussian"`), unless its networks are given from outside. The code is the principal components with a little noise, $\sqrt{s}$ of deviation; the picture of a code is the mean of the images that have it; the estimate of an image in noise is the Gaussian's, given the code ([Gaussian images](../foundations/09_gaussians.ipynb)). The networks are *added*, and their last layers begin at zero. `begin="random"` is the network alone. Exercise 2 checks this code on its own, and [The zoo](18_zoo.ipynb) what models know before their first step.
 
 # %%
 #| exports

@@ -192,7 +192,7 @@ Table({k: f"{v:.2f}" for k, v in found.items()}, "guidance", "mean bound (nats)"
 #
 # $$\beta_{\mathrm{eff}}(u)=\frac{\beta}{p(u)\,w},\qquad\text{cosine path, simple: }\ p(u)=\tfrac1{2\pi}\operatorname{sech}\tfrac u2,\quad\beta_{\mathrm{eff}}(u)=\pi\beta\cosh\tfrac u2 .$$ {#eq-beta}
 #
-# Structure at level $u$ is worth coding as long as $\beta_{\mathrm{eff}}(u)<1$. ($p$ is the derivative of $t=\tfrac2\pi\arctan e^{-u/2}$, the cosine path's time.) A *mean* over pixels in place of the sum multiplies $\beta$ by $d$.
+# Roughly, structure at level $u$ is worth coding while $\beta_{\mathrm{eff}}(u)<1$. ($p$ is the derivative of $t=\tfrac2\pi\arctan e^{-u/2}$, the cosine path's time.) A *mean* over pixels in place of the sum multiplies $\beta$ by $d$.
 
 # %%
 long = VPCosine(-20.0)

@@ -441,5 +441,5 @@ test_close(answer(end), answer(end + 0.5), eps=1e-4)  # an ordinary diffusion
 #
 # * **Reading the endpoint as an image.** Nothing asks $x_T$ to look like $x_0$, and its scale is arbitrary.
 # * **Preconditioning constants** that differ between training and sampling put inputs of the wrong size into the network near $T$.
-# * **Concluding that the endpoint did it.** The weighting of the loss, and point against sample, change reconstructions too; [DiffAE](16_diffae.ipynb) has the controls.
+# * **Concluding that the endpoint did it.** The weighting of the loss, and point against sample, change reconstructions too; [DiffAE](16_diffae.ipynb) has controls for these two, none for the decoder.
 # * **A stochastic encoder without a rate.** Nothing then stops its spread from shrinking to the floor.

@@ -6,7 +6,7 @@
 # %% [markdown]
 # If a denoiser is told a code, what ends up in the code, and what stays in the noise? Whoever edits codes wants to know, for what stays in the noise cannot be edited.
 #
-# The diffusion autoencoder [@preechakul2022diffae] is the nearest relative of the models of this library: an encoder, and an ordinary denoiser that is told the code by adaptive normalisation. This page builds it in a few lines, shows where an image is kept when the code is too small for it, and separates what DBAE's *endpoint* does from what its *loss weighting* does: DiffAE can be trained with noise levels and weights of DBAE's kind, on its own path.
+# The diffusion autoencoder [@preechakul2022diffae] is the nearest relative of the models of this library: an encoder, and an ordinary denoiser that is told the code by adaptive normalisation. This page builds it in a few lines, shows where an image is kept when the code is too small for it, and has a control for one of DBAE's differences, its *loss weighting*: DiffAE can be trained with noise levels and weights of DBAE's kind, on its own path.
 
 # %%
 #| default_exp models.diffae

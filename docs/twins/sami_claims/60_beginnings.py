@@ -160,13 +160,13 @@ labels = panels[0].get_legend_handles_labels()
 fig.legend(*labels, loc="outside upper center", ncols=3);
 
 # %% [markdown]
-# **On photographs the beginning decides whether there is a code.** Begun at random, told or not, encoders end with 12 to 14 nats, and draws from their codes are two to twenty-six times as far from the image as those of the linear beginning, which ends with 84 to 86 nats and nearly the same error in all three seeds. In one training begun at random the point is further away than the mean image. Two things in the table are not information. The rate *of the loss* (@fig-training) stays at 40 to 57 nats there, because with so small a $\beta$ a code may lie far from $\mathcal N(0,I)$ at little cost; the rate under the fitted prior is what it tells. And a gain above the rate is work that a jointly trained denoiser leaves to the guidance ([Natural images](64_natural_images.ipynb)): most of it when begun at random, a part of it when begun linear.
+# **On patches of two photographs, in 1200 steps, the beginning decides how much of a code there is.** Begun at random, told or not, encoders end with 12 to 14 nats, and draws from their codes are two to twenty-six times as far from the image as those of the linear beginning, which ends with 84 to 86 nats and, in draws, nearly the same error in all three seeds (its points differ more). In one training begun at random the point is further away than the mean image. Two things in the table are not information. The rate *of the loss* (@fig-training) stays at 40 to 57 nats there, because with so small a $\beta$ a code may lie far from $\mathcal N(0,I)$ at little cost; the rate under the fitted prior bounds what it tells. And a gain above the rate is work that a jointly trained denoiser leaves to the guidance ([Natural images](64_natural_images.ipynb)): most of it when told and begun at random, a part of it when begun linear.
 #
-# **On digits and clothes a random beginning is enough**, if the encoder is told the level: the linear one is ahead by a few per cent in draws, and bits per dimension do not differ. Small images have their first components near $\log\gamma=0$, where most of the training's levels lie; a patch has its first one at $-4$ ([Gaussian images](../foundations/09_gaussians.ipynb)), where few do.
+# **On digits and clothes a random beginning was enough**, if the encoder is told the level: the linear one is ahead by a few per cent in draws, and bits per dimension do not differ. Small images have their first components near $\log\gamma=0$, where most of the training's levels lie; a patch has its first one at $-4$ ([Gaussian images](../foundations/09_gaussians.ipynb)), where few do.
 #
 # **A noise-blind point has to be shown noise.** That takes an eighth to two fifths off its error on digits, and two fifths to two thirds on clothes, in every seed. It is then within a third (digits) or an eighth (clothes) of the points of encoders that are told the level, with a half to two thirds of their nats.
 #
-# PCA's point is what its components leave; on patches no SAMI comes near it in 1200 steps.
+# PCA's point is what its components leave; on patches the best SAMI has, on average, twice its error after 1200 steps.
 
 # %%
 at = lambda n, m, k: got[n, m][k]
@@ -223,8 +223,9 @@ plot_rows({"image": some[:8], **{k: v[:8] for k, v in ways.items()}})
 #
 # ## What can go wrong
 #
-# * **Reading a falling rate as progress.** It may be silence. Look at `free` and `guided` in the history: their difference is what the code is worth.
+# * **Reading a falling rate as progress.** It may be silence. Look at `free` and `guided` in the history: their difference is what guidance takes off, the code's worth and whatever work the denoiser leaves to it.
 # * **Comparing points of a noise-blind encoder with other people's.** A walk without noise that shows none measures how wrong the encoder reads its level.
 # * **Principal components as an answer.** A linear beginning is a beginning. What is learned beyond it is the difference to PCA's row, with the same number of axes, and its draws.
-# * **Larger images.** At 32×32 a joint training loses a part of the linear beginning in its first steps, while the denoiser knows nothing ([How far a short training gets](../together/81_short_training.ipynb)).
+# * **Larger images.** At 32×32 a joint training, whose denoiser began at random, lost a part of the linear beginning in its first steps ([How far a short training gets](../together/81_short_training.ipynb)). What a denoiser that begins as the Gaussian changes: [A head start](../together/82_head_start.ipynb).
+# * **Today's beginning.** `told, begun linear` has a linear code and a random denoiser; now both begin as the Gaussian, also if the encoder is not told. None of that is in these tables.
 # * **A few hundred steps.** Nothing here says where long trainings of large networks end; encoders begun at random may find their code later.

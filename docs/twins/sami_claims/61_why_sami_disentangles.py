@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Why SAMI disentangles
 #
-# > A posterior that is diagonal at every noise level keeps components of different scale on separate axes, but only if the denoiser is pinned.
+# > A posterior that is diagonal at every noise level puts no component on two axes; for Gaussian data only a pinned denoiser asks for that.
 
 # %% [markdown]
-# Why should each axis of a code stand for one factor, when nobody asked for it? SAMI's answer [@lyo2025sami] is the diagonal posterior, used at *all* noise levels: factors that emerge from the noise at different levels cannot share an axis without being found out. This page makes that precise for Gaussian data: a proposition with proof, what its violation costs in nats, and the caveat on which everything hangs. A denoiser that is trained together with the guidance absorbs the mismatch, and then nothing favours separate axes. The derivation is ours; the paper's own theorems may be stated differently.
+# Why should each axis of a code stand for one factor, when nobody asked for it? SAMI's answer [@lyo2025sami] is the diagonal posterior, used at *all* noise levels: a factor that is spread over two axes is found out at some level. This page makes that precise for Gaussian data: a proposition with proof, what its violation costs in nats, and the caveat on which everything hangs. A denoiser that is trained together with the guidance absorbs the mismatch, and then, for Gaussian data, nothing favours separate axes. The derivation is ours; the paper's own theorems may be stated differently.
 
 # %%
 #| hide
@@ -38,7 +38,7 @@ g = torch.Generator().manual_seed(0)
 #
 # *Proof.* An entry off the diagonal is $\sum_m\frac{\ell_m}{1+\gamma\ell_m}(A\Pi_mA^\top)_{ij}$. Write $\frac{\ell_m}{1+\gamma\ell_m}=\frac1{\gamma+1/\ell_m}$: functions with poles at different places $-1/\ell_m$. If a sum of such functions vanishes on an interval, it vanishes wherever it is defined, being a rational function; but near $\gamma=-1/\ell_m$ the $m$-th term alone is unbounded, so its coefficient is zero. The other direction is plain. If $\Pi_m=e_me_m^\top$, then $(A\Pi_mA^\top)_{ij}=(Ae_m)_i(Ae_m)_j$, and a product vanishes for all $i\ne j$ only if at most one entry of $Ae_m$ is not zero. ∎
 #
-# So components of *different variance* may not be mixed, and components of *equal variance* may be rotated freely among themselves: theory leaves that rotation open. At a single level nothing is said, since $V_\gamma$ is symmetric and always has some rotation that makes it diagonal.
+# So a component may not be spread over two axes, while components of *equal variance* may be rotated freely among themselves: theory leaves that rotation open. Nor does it forbid *one axis to read several components*, as each of `own` does below; a code of one axis is always diagonal. Each axis has its own component if there are as many axes as components and $A$ is invertible. With fewer, the rate would have to choose. At a single level nothing is said, since $V_\gamma$ is symmetric and always has some rotation that makes it diagonal.
 #
 # Check: four components, three of them equal or not, and encoders that mix them.
 
@@ -78,10 +78,10 @@ Table({"the one chosen": round(here, 9), "others, at most": elsewhere}, "noise l
 #
 # So the "unconditional" denoiser is biased by $(1-p)$ times the mean guidance: it absorbs what the guidance gets wrong *and does not depend on* $z$. What stays in the loss is $p(1-p)\,\|c\,\mathbb E[G_\phi|x_t]\|^2$, nothing for $p=0$. Exact guidance has mean zero, $\int q(z|x_t)\nabla\log q(z|x_t)\,dz=\nabla1=0$, and leaves no bias. Hence:
 #
-# * *Joint*, $p=0$: only the coefficient of $z$ must match, $D^{-1}W=V^{-1}M$. $W=DV^{-1}M$ does it, for any diagonal $D$ and **any rotation of the code**: nothing favours separate axes.
+# * *Joint*, $p=0$: only the coefficient of $z$ must match, $D^{-1}W=V^{-1}M$. $W=DV^{-1}M$ does it, for any diagonal $D$ and **any rotation of the code**: nothing favours separate axes. (This is so for *Gaussian* data, whose exact guidance is linear in $z$. Other data, and the default $p=0.1$, are not computed here.)
 # * *Pinned* or *frozen*: the denoiser says its own score and no more, so all of it must match, $W=M$ and $D=V$. That is possible only if $V$ is diagonal, at every level.
 #
-# Below: two components of variances $\ell$, codes with $q(z)=\mathcal N(0,I)$ and posterior variance 0.2, rotated by an angle; the best $W,D$ at every noise level, by numerical minimisation. What the pinned guidance loses is the pressure towards separate axes. It comes from the *difference in scale* of the components.
+# Below: two components of variances $\ell$, codes with $q(z)=\mathcal N(0,I)$ and posterior variance 0.2, rotated by an angle; the best $W,D$ at every noise level, by numerical minimisation. What the pinned guidance loses is the pressure towards separate axes, here at posterior variance 0.2. It comes from the *difference in scale* of the components.
 
 # %%
 def rotation_gap(variances, angles, n=40, span=10.0, s=0.2):
@@ -257,8 +257,8 @@ test_close(stays, p * (1 - p) * mean_guidance.square().sum(), eps=1e-9)
 # %% [markdown]
 # ## What can go wrong
 #
-# * **Expecting separate axes from joint training.** With `p_uncond` > 0 the mean guidance costs $p(1-p)\,\|c\,\mathbb E[G_\phi|x_t]\|^2$, which is some pressure, not all of it.
+# * **Expecting separate axes from joint training.** With `p_uncond` > 0 the mean guidance costs $p(1-p)\,\|c\,\mathbb E[G_\phi|x_t]\|^2$, which is some pressure, not all of it; how much is not computed here.
 # * **Factors of one scale.** Horizontal and vertical position of a disk emerge at the same level: any rotation of them is as good. [Disks](63_disks.ipynb) measures the levels, and what training makes of them.
-# * **Where training begins.** The library's encoder, if told the level, begins with separate axes, those of principal components ([Gaussian images](../foundations/09_gaussians.ipynb)). A joint denoiser does not hold them there, but short trainings leave most of them ([Disks](63_disks.ipynb), [Natural images](64_natural_images.ipynb)).
+# * **Where training begins.** The library's networks begin with separate axes, those of principal components ([Gaussian images](../foundations/09_gaussians.ipynb)). For Gaussian data a joint denoiser does not hold them there, but short trainings left most of them ([Disks](63_disks.ipynb), [Natural images](64_natural_images.ipynb)).
 # * **Principal components are not factors.** The proposition is about Gaussian data. Beyond it the principle, that the posterior should factorise at every noise level, is the same, and what it favours depends on the data.
-# * **A small prize.** At most a few hundredths of a nat here: other losses, a wrong encoder family or noise of the training may outweigh it.
+# * **The size of the prize.** A few hundredths of a nat, at $s=0.2$: other losses or noise of the training may outweigh it. For the far smaller $s$ that a small $\beta$ asks for ([What β buys](62_what_beta_buys.ipynb)) it is not computed.

@@ -47,7 +47,7 @@ f64 = lambda *v: torch.tensor(v, dtype=torch.float64)
 #
 # At $\beta=1$ there is no optimum: the bound does not care ([Gaps](../foundations/07_gaps.ipynb)).
 #
-# **For the simple weights** on the cosine path, $pw=\frac1\pi\operatorname{sech}\frac u2$. The left side of @eq-waterline is largest at $u_c=0$, where it is $\frac1{4\pi}\int\operatorname{sech}^3\frac u2\,du=\frac14$. So **for $\beta>\tfrac14$ there is no root, and the code must collapse**, whatever the data. For a smaller $\beta$ there are two roots, $\pm u_c$; the larger is the minimum.
+# **For the simple weights** on the cosine path, $pw=\frac1\pi\operatorname{sech}\frac u2$. The left side of @eq-waterline is largest at $u_c=0$, where it is $\frac1{4\pi}\int\operatorname{sech}^3\frac u2\,du=\frac14$. So **for $\beta>\tfrac14$ there is no root, and the code must collapse**, whatever the variances. (For data that are not Gaussian only $\beta>\tfrac1\pi$, the largest $pw$, is sure to do it.) For a smaller $\beta$ there are two roots, $\pm u_c$; the larger is the minimum.
 
 # %%
 wide = torch.linspace(-40, 40, 16001, dtype=torch.float64)
@@ -232,10 +232,10 @@ test_close(best(1.0, 1e-3, False)[2], 1.0, eps=1e-2)
 Table(table)
 
 # %% [markdown]
-# The costs are in the units of the loss, nats weighted by $pw$. A linear blind encoder loses nearly everything that a code could win. At variance 1 it collapses at any $\beta$: there $x_t$ has the *same law at every level*, so nothing in it tells the level. Images are the other extreme, where fine detail shows the noise level and an encoder need not be told. Small images are in between: on 8×8 digits, `time_conditioned=True`, and the beginning that it allows, help ([Beginnings](60_beginnings.ipynb)).
+# The costs are in the units of the loss, nats weighted by $pw$. A linear blind encoder loses nearly everything that a code could win. At variance 1 it collapses at any $\beta$: there $x_t$ has the *same law at every level*, so nothing in it tells the level. Images are the other extreme, where fine detail shows the noise level. Small images are in between: on 8×8 digits an encoder that was told the level did better, both begun at random ([Beginnings](60_beginnings.ipynb)).
 #
 # ## What can go wrong
 #
-# * **Raising $\beta$ to get a tidier code.** With the simple weights everything is gone at $\tfrac14$, and a *mean* over $d$ pixels in place of the sum multiplies $\beta$ by $d$.
+# * **Raising $\beta$ to get a tidier code.** With the simple weights a Gaussian's code is gone at $\tfrac14$, and a *mean* over $d$ pixels in place of the sum multiplies $\beta$ by $d$.
 # * **Judging collapse from one start.** An empty code is always a stationary point, and a local optimum for a component of variance above $1/\kappa^*$. `anneal` starts the training with a small $\beta$.
 # * **Reading the water line as a law of images.** It is exact for Gaussian components with exact guidance; elsewhere $\beta_{\mathrm{eff}}(u)=1$ is a rule of thumb.

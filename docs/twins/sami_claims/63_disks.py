@@ -100,7 +100,7 @@ fig.legend(loc="outside upper center", ncols=2);
 
 
 # %% [markdown]
-# So theory ([Why SAMI disentangles](61_why_sami_disentangles.ipynb)) can keep the background apart from the centre, which emerges nearly four units later, but not $x$ from $y$: they share a noise scale, and any rotation of the pair is as good.
+# So theory ([Why SAMI disentangles](61_why_sami_disentangles.ipynb)) can at most object to a rotation of the background with the centre, which emerges nearly four units later, not to one of $x$ with $y$, which share a noise scale. It is proved for Gaussian data, and does not forbid one axis to read both background and centre.
 #
 # ## A probe of means is fooled
 #
@@ -230,11 +230,11 @@ compared(linear="linear", draw="k-NN of a draw")
 compared(MLP="MLP", full="full range")
 
 # %% [markdown]
-# **Every regime codes all three factors, in all seeds.** Draws of the codes give centre and background with an $R^2$ of 0.97 or more, k-NN and MLP probes of the mean too, with joint, pinned, frozen and exact denoisers alike. The VAE, with a rate of 25 nats where these have 11 to 20, is slightly better (0.99 and more). Begun at random, pinned training gets there too, though less surely: from 0.93.
+# **The codes of four regimes, told the level and begun linear, have all three factors, in all seeds.** Draws of the codes give centre and background with an $R^2$ of 0.97 or more, k-NN and MLP probes of the mean too, with joint, pinned, frozen and exact denoisers alike. The VAE, with a rate of 25 nats where these have 11 to 20, is slightly better (0.99 and more). Begun at random, pinned training gets there too, though less surely: from 0.93. What draws of that network say *before* training was not stored, so how much of it training found is open. And the encoder of SAMI's authors, noise-blind and begun at random, has no row: whether it finds the factors, this page cannot say.
 #
 # **But mostly it was there before.** The untrained linear code gives as much to a draw. After training an MLP reads the centre better (0.97 to 0.99, where it got 0.94), and a line the background a little worse. The rate rises in the joint and frozen regimes, from 13 to 17 nats on average; with the exact denoiser it falls by one or two.
 #
-# **Not linearly.** No linear probe explains any of the centre after a linear beginning, as none does in the principal components themselves. From a random beginning one pinned seed of three got to 0.94 and 0.80, the others to 0.1. So of the goal, an $R^2$ of 0.95 for each factor by linear, k-NN and MLP probes, the last two are reached, in every regime and seed.
+# **Not linearly.** No linear probe explains any of the centre after a linear beginning, as none does in the principal components themselves. From a random beginning one pinned seed of three got to 0.94 and 0.80, the others to 0.1. So of the goal, an $R^2$ of 0.95 for each factor by linear, k-NN and MLP probes, the last two are reached, in each of the four regimes and every seed, and nearly by the untrained code.
 
 # %%
 noisy = [m for m in runs if "rate" in runs[m][0]]
@@ -261,7 +261,7 @@ Table({m: {f"{k} (nats)": cell(of(m, k)) for k in ("rate", "gain", "energy")}
        for m in noisy}, name="code")
 
 # %% [markdown]
-# These are the rate $\mathrm{KL}(q(z|x_0)\|p(z))$, what guidance gains, and its energy, in nats. Gain and energy agree, as they must for exact guidance. That is necessary, not sufficient: what $x_t$ and the free estimate explain of the guidance (`pin`, [Guidance in use](../use/43_guidance.ipynb)) is at most 0.04 with the pinned, frozen and exact denoisers, but about 0.2 in the joint regime, where the two networks share the work. With the former the gain is about a third of the rate. The rate is an upper bound: eight axes that are functions of three factors cannot all be new information.
+# These are the rate $\mathrm{KL}(q(z|x_0)\|p(z))$, what guidance gains, and its energy, in nats. Gain and energy agree, as they must for exact guidance. But least squares asks it of any guidance whose *strength* training may set: it checks the scale, no more. And what $x_t$ and the free estimate explain of the guidance (`pin`, [Guidance in use](../use/43_guidance.ipynb)) is at most 0.04 with the pinned, frozen and exact denoisers, but about 0.2 in the joint regime, where the two networks share the work. With the former the gain is about a third of the rate. The rate is an upper bound: eight axes that are functions of three factors cannot all be new information.
 #
 # ## Alignment, beside chance
 #
@@ -301,7 +301,7 @@ axes[0].set(ylabel="energy (nats per unit)", ylim=(0, None));
 
 
 # %% [markdown]
-# **One axis for the background**, in every run of the four regimes: MIG is 0.26 to 0.30, where rotations have 0.03, and nearly all of it is the background's. The axis that is most correlated with the background is informed at lower $\log\gamma$ than the others are on average (highlighted, for seed 0). This is the order of the noise scales. It is also the order of principal components, whose first *is* the background. Training keeps most of what it began with: the background's MIG goes from 0.80 to 0.71–0.76. From a random beginning the pinned regime has 0.01, 0.06 and 0.12, none of them two deviations above its rotations: pinning alone has not made axes in this time.
+# **One axis for the background**, in every run of the four regimes: MIG is 0.26 to 0.30, where rotations have 0.03, and nearly all of it is the background's. The axis that is most correlated with the background is informed at lower $\log\gamma$ than the others are on average (highlighted, for seed 0). The noise scales have this order; but so have principal components, whose first *is* the background, and the axis' centroid, between $-0.5$ and $-2.5$, is far from the $-4.8$ where the background is half known. So these runs do not show that noise scales ordered the axes. Training keeps most of what it began with: the background's MIG goes from 0.80 to 0.71–0.76. From a random beginning the pinned regime has 0.01, 0.06 and 0.12, none of them two deviations above its rotations: pinning alone has not made axes in this time.
 #
 # Neither $x$ nor $y$ has an axis of its own in any of these runs, which theory leaves open.
 

@@ -52,7 +52,7 @@ found = {name: Axes(r["table"], torch.tensor(r["u"]), torch.tensor(r["density"])
 # %% [markdown]
 # ## Nats by noise level
 #
-# Each curve is an axis; its area is the energy of the guidance that it gives, which is nats as far as the guidance is exact. That is checked by the *gain*, what the guidance takes off the error on held-out images ([Guidance in use](../use/43_guidance.ipynb)).
+# Each curve is an axis; its area is the energy of the guidance that it gives, which is nats as far as the guidance is exact. Beside it stands the *gain*, what the guidance takes off the error on held-out images: it must agree with the energy, and agreement checks the strength of the guidance only ([Guidance in use](../use/43_guidance.ipynb)).
 
 # %%
 def curves(name, top=6):
@@ -83,7 +83,7 @@ curves("patches")
 
 
 # %% [markdown]
-# With an exact free denoiser a gain cannot be larger than the information in the code, and the information not larger than the rate. So compare them before reading anything into axes. The clothes' model, trained jointly, passes. The same training on the patches does not: its guidance gains eight times its rate. Most of that is no information. There *the two networks have shared the work*, as a free denoiser may ([Why SAMI disentangles](61_why_sami_disentangles.ipynb)): the "guidance" corrects a denoiser that leaves errors to it, and axes push together (the cross term is nearly half of the energy). So the model of the patches below is trained pinned, its denoiser on its own score alone. Its gain is below its rate, and also below its energy, which exact guidance would not have. Axis by axis two of the clothes' twelve and three of the patches' have an area above their rate: what is drawn is energy, and nats only as far as all this holds.
+# With an exact free denoiser a gain cannot be larger than the information in the code, and the information not larger than the rate. So compare them before reading anything into axes. The clothes' model, trained jointly, passes (which proves nothing). The same training on the patches does not: its guidance gains eight times its rate. Most of that is no information. There *the two networks have shared the work*, as a free denoiser may ([Why SAMI disentangles](61_why_sami_disentangles.ipynb)): the "guidance" corrects a denoiser that leaves errors to it, and axes push together (the cross term is nearly half of the energy). So the model of the patches below is trained pinned, its denoiser on its own score alone. Its gain is below its rate, and also below its energy, which exact guidance would not have. Axis by axis two of the clothes' twelve and three of the patches' have an area above their rate: what is drawn is energy, and nats only as far as all this holds.
 
 # %%
 def area(name, key):
@@ -187,9 +187,9 @@ ax.set(xlabel=r"centroid of the axis, $\log\gamma$",
 fig.legend(loc="outside upper center", ncols=2);
 
 # %% [markdown]
-# For clothes it does: the axes that are informed early change overall brightness and outline, the late ones details, and the rank correlation is clearly negative (twelve axes of one model). For patches the sign is the same, but twelve axes do not establish it. There the first axis is how bright a patch is, the second whether it is warm or cold, both without any label; the others change little.
+# For clothes the order is there: the axes that are informed early change overall brightness and outline, the late ones details, and the rank correlation is clearly negative (twelve axes of one model). For patches the sign is the same, but twelve axes do not establish it: the axis of brightness, the coarsest change of all, has its centroid at 1.7 only. There the first axis is how bright a patch is, the second whether it is warm or cold, both without any label; the others change little.
 #
-# Both models began as principal components ([Gaussian images](../foundations/09_gaussians.ipynb)), whose order by variance is an order by noise level.
+# But both models began as principal components ([Gaussian images](../foundations/09_gaussians.ipynb)), whose order by variance is an order by noise level, and *the untrained code has no row here*. So the page does not say whether training made this relation, kept it, or weakened it.
 #
 # ## Attributes that exist
 #
@@ -213,7 +213,7 @@ Table([{"set": NAMES.get(name, name), "code": NAMES.get(code, code),
        for (name, code), s in scores.items()])
 
 # %% [markdown]
-# The untrained code has PCA's axes, so it has PCA's scores. On clothes training has made TAD higher, 0.64 against 0.53 (one training, 1000 test images): the best axes detect the attributes as before (AUROC within 0.01), the second axes less. On patches training has lost part of what it began with. All are above their rotations; the random encoder is not.
+# The untrained code has PCA's axes, so it has PCA's scores. On clothes TAD is higher after training, 0.64 against 0.53 (one training, which says nothing of the next; 1000 test images): the best axes detect the attributes as before (AUROC within 0.01), the second axes less. On patches, after one training too, it is lower than where it began. All are above their rotations; the random encoder is not.
 #
 # Below, the best axis for each attribute, and its AUROC.
 

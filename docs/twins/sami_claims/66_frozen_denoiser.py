@@ -64,7 +64,7 @@ sorted(p.name for p in Path(folder.name, "ddpm").iterdir())
 # %% [markdown]
 # ## Load, freeze, extract
 #
-# `from_diffusers` reads the folder: the network, what it predicts, and the table of noise levels, which becomes a path ([Denoisers from elsewhere](../models/11_pretrained.ipynb)). `regime="frozen"` trains the encoder alone. Its loss needs the denoiser's answer but no gradient through it, which makes a step cheaper than one of joint training. The encoder is told the noise level, and begins as the linear code of [Gaussian images](../foundations/09_gaussians.ipynb).
+# `from_diffusers` reads the folder: the network, what it predicts, and the table of noise levels, which becomes a path ([Denoisers from elsewhere](../models/11_pretrained.ipynb)). `regime="frozen"` trains the encoder alone. Its loss needs the denoiser's answer but no gradient through it, which should make a step cheaper than one of joint training. The encoder is told the noise level, and begins as the linear code of [Gaussian images](../foundations/09_gaussians.ipynb).
 
 # %%
 given = from_diffusers(f"{folder.name}/ddpm")
@@ -157,9 +157,9 @@ ax.set(xlabel=r"$\log\gamma$", ylabel="gain (nats per unit)")
 fig.legend(loc="outside upper center", ncols=2);
 
 # %% [markdown]
-# What it says. *Begun linear*, the guidance takes 3.7 nats off the error before any training, and is far from exact: its energy is 12.9, for the DDPM's digits are not Gaussian. After 200 steps it takes off 11.5 nats, with an energy of 11.4, as exact guidance would ([Guidance in use](../use/43_guidance.ipynb)). Encoders begun at random, told the level or not, gain nothing in that time: their first guidance does harm (below, for the smaller DDPM of this page), which the training has to take away before anything else, and they end in silence.
+# What it says. *Begun linear*, the guidance takes 3.7 nats off the error before any training, and is far from exact: its energy is 12.9, for the DDPM's digits are not Gaussian. After 200 steps it takes off 11.5 nats, with an energy of 11.4. Exact guidance would have them equal, but so has any that least squares has given its best strength ([Guidance in use](../use/43_guidance.ipynb)). Nor is all of a gain information: it is measured against *this* denoiser, and the smaller, less trained one of this page lets the untrained code gain 12 (below). Encoders begun at random, told the level or not, gain nothing in that time: their first guidance does harm (below, for the smaller DDPM of this page), which the training has to take away first, and after 200 steps they are silent. That is a small budget: it does not say what longer trainings reach. One seed of all.
 #
-# The linear probe of the trained code is as good as PCA's, and not distinguishable from that of the code before training (89.2, which *is* PCA's): a linear probe does not see what the code gains in nats. The noise-blind code is below it by more than its error. High noise with a larger $\beta$ takes away the finer half of the gain, and adds nothing at coarse levels.
+# The linear probe of the trained code is as good as PCA's, and not distinguishable from that of the code before training (89.2, which *is* PCA's): a linear probe does not see what the code gains in nats. The noise-blind code is below it by more than its error. High noise with a larger $\beta$ takes away the finer half of the gain, and adds next to nothing at coarse levels.
 
 # %%
 probes = {k: r["accuracy (%)"] for k, r in rows.items()}

@@ -213,9 +213,9 @@ room.cleanup()
 # %% [markdown]
 # The DBAE learns a code: its reconstructions have the colours and shapes of pictures from a part of the photographs that it never saw, blurred as a point must be, and its draws have texture. PCA is still nearer in squared error, by about a factor of two: it needs no training time. An edit changes what it should, but a sixth of what the direction promises: the promise is about codes, one by one, and many of these pictures are near black or white, where there is little to change. How much either counts was not measured.
 #
-# **The SAMI that is told the level** learns one too. At 16 × 16, after 40 seconds of training, its draws and points are within 0.007 of pictures that it never saw (the mean image: 0.11), and an edit moves half of what is promised. At 32 × 32 it loses a good part of what it began with: its draws are at 0.035 and its points at 0.058, where the components that it begins with leave 0.005. @fig-rate shows when: in the first hundred steps, while the free denoiser knows little and guidance does its work, the rate of the loss runs up to 700 nats; what comes back is not the old code. DBAE is better there, in ten times the seconds.
+# **The SAMI that is told the level** has one too, for it began with one, the linear code. At 16 × 16, after 40 seconds of training, its draws and points are within 0.007 of pictures that it never saw (the mean image: 0.11; the components that it began with: 0.003), and an edit moves half of what is promised. At 32 × 32 it loses a good part of what it began with: its draws are at 0.035 and its points at 0.058, where the components that it begins with leave 0.005. @fig-rate shows when: in the first hundred steps, while the free denoiser knows little and guidance does its work, the rate of the loss runs up to 700 nats; what comes back reconstructs worse than the old code. DBAE is better there, in ten times the seconds.
 #
-# **The noise-blind SAMI does not**, at 16 × 16 in this time: it draws patches, but a code says hardly anything about which, and what its directions promise is meaningless. [Beginnings](../sami_claims/60_beginnings.ipynb) says why, and where it does better. The training itself shows it: by the free and the guided error, and the rate of its loss (against a standard normal; the table's is against the fitted prior).
+# **The noise-blind SAMI does not**, at 16 × 16 in this time: it draws patches, but a code says hardly anything about which, and what its directions promise is meaningless. It began at random; now it would begin as the Gaussian. [Beginnings](../sami_claims/60_beginnings.ipynb) says why, and where it does better. The training itself shows it: by the free and the guided error, and the rate of its loss (against a standard normal; the table's is against the fitted prior).
 
 # %%
 #| label: fig-rate
@@ -239,7 +239,7 @@ fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", nco
 assert found["rows"]["sami-told-level"]["losses"][0]["rate"] > 700;
 
 # %% [markdown]
-# Early on the free denoiser is poor, and guidance takes much off its error. As it learns, there is less to take off; what is left is what the code is worth. An encoder that is held until the denoiser has learned something was not tried here.
+# Early on the free denoiser is poor, and guidance takes much off its error. As it learns, there is less to take off; what is left is nearer to what the code is worth. An encoder that is held until the denoiser has learned something was not tried here.
 #
 # ## What can go wrong
 #

@@ -81,11 +81,11 @@ Table({f"{m}, {b}": row(c) for (m, b), c in at.items() if c},
       r"model, begun / $\log\gamma$")
 
 # %% [markdown]
-# After 300 steps, about three minutes, SAMI's bound is 6.30 bits a dimension (begun before: 6.54) and DBAE's 6.51 (7.28). The long trainings end at 5.69 and 6.44, later than the short ones that began as Gaussians were stopped: how far those would come is open. Level by level both are ahead of their other selves but around $\log\gamma=6$, SAMI also at 4: there images show what no Gaussian knows, and a network gains nothing by the head start.
+# After 300 steps, about three minutes, SAMI's bound is 6.30 bits a dimension (begun before: 6.54) and DBAE's 6.51 (7.28). The long trainings end at 5.69 and 6.44, later than the short ones that began as Gaussians were stopped: how far those would come is open. Level by level both are ahead of their other selves but around $\log\gamma=6$, SAMI also at 4: there the head start is a handicap, in one seed. A guess: images show there what no Gaussian knows. To *points* the 300 steps from the Gaussian add next to nothing: they are the beginning's.
 
 # %% [markdown]
 # ## What can go wrong
 #
 # * **Taking what the beginning knew for what training found.** Principal components are known before the first step. Claims about codes need the untrained row beside them, or `begin="random"`.
 # * **Reading one seed.** Differences of a few per cent between two curves are not findings.
-# * **A set whose structure is not in its covariance.** Disks of either sign on any grey, say: there the Gaussian knows the background and nothing else ([Disks](../sami_claims/63_disks.ipynb)).
+# * **A set whose structure is not in its covariance.** Disks of either sign on any grey, say: there a line through the Gaussian's code knows the background and nothing of the centre, though nearest neighbours read both ([Disks](../sami_claims/63_disks.ipynb)).
