@@ -43,7 +43,7 @@ paper()
 #
 # $$\mathcal N(\tilde x_t;\,b\,x_0,\,c^2I)\;\propto\;\exp\Big(\nu^\top x_0-\tfrac12\gamma\,\|x_0\|^2\Big),\qquad \nu=\frac{b}{c^2}\,\tilde x_t,\quad \gamma=\frac{b^2}{c^2}.$$ {#eq-natural}
 #
-# What a noisy image says about $x_0$ is fully described by two numbers a pixel, $\nu$ (the *natural parameter*) and the precision $\gamma$. The factor $b/c^2=\alpha_t/\sigma_t^2$ *tilts* the prior, hence its name in [Paths](02_paths.ipynb). All is finite for $t>0$, even at the end of a bridge, where $b=c=0$: there $\gamma=0$, and since $\tilde x_T=x_T-x_T=0$ also $\nu=0$. The likelihood is flat: given $x_T$, the image at $t=T$ says nothing more about $x_0$.
+# What a noisy image says about $x_0$ is fully described by $\nu$ (the *natural parameter*, one number a pixel) and the precision $\gamma$. The factor $b/c^2=\alpha_t/\sigma_t^2$ *tilts* the prior, hence its name in [Paths](02_paths.ipynb). All is finite for $t>0$, even at the end of a bridge, where $b=c=0$: there $\gamma=0$, and since $\tilde x_T=x_T-x_T=0$ also $\nu=0$. The likelihood is flat: given $x_T$, the image at $t=T$ says nothing more about $x_0$.
 #
 # The likelihood meets a prior. For a diffusion that is the law of $x_0$. On a bridge it is the law of $x_0$ *given* $x_T$, which is the same only if the two are independent.
 #
