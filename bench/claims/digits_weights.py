@@ -17,6 +17,7 @@ import time
 import torch
 
 import scoreae as sa
+from bench.claims.begin_gaussian import photographs
 from bench.stored import ROOT, stamp, wall
 from scoreae.commands.contest import Contest, images_of
 from scoreae.core.checks import sqnorm
@@ -55,12 +56,13 @@ def main():
     for name, value in [("steps", 3000), ("batch", 64), ("width", 16), ("z-dim", 12), ("threads", 1),
                         ("size", 14), ("train", 6000)]:  # of Fashion-MNIST
         p.add_argument(f"--{name}", type=int, default=value)
-    p.add_argument("--data", default="digits", choices=["digits", "fashion_mnist"])
+    p.add_argument("--data", default="digits", choices=["digits", "fashion_mnist", "photographs"])
     p.add_argument("--root")
     p.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     if a.data == "digits": images = sa.data.digits("train"), sa.data.digits("test")
+    elif a.data == "photographs": images = photographs(a.root)
     else: images = [images_of(Contest(a.data, a.size, a.train, val=2, test=500), a.root)[i][0] for i in (0, 2)]
     flags = {"data": a.data, "steps": a.steps, "batch": a.batch, "width": a.width, "z-dim": a.z_dim}
     if (a.size, a.train) != (14, 6000): flags |= {"size": a.size, "train": a.train}
