@@ -71,7 +71,7 @@ def train(name: str, begin: str, seed: int, sets: list, a) -> dict:
     torch.manual_seed(seed)
     own = {"begin": before if begin == "before" else "gaussian"}
     model = kind(tuple(x.shape[1:]), a.z_dim, width=a.width, **kw, **own)
-    curve, last, some = [], min(a.steps, 10**9 if begin == "before" else a.fewer), x[:: max(1, len(x) // 2000)]
+    curve, last, some = [], a.steps if begin == "before" else min(a.steps, a.fewer), x[:: max(1, len(x) // 2000)]
     clock = {"spent": 0.0, "at": time.process_time()}
 
     def ask(step, m):

@@ -1,13 +1,16 @@
-"""Train the small models that pages show, on the digits or on Fashion-MNIST, and save them under weights/.
+"""Train the small models that pages show, on digits, Fashion-MNIST or photographs, and save them under weights/.
 
     python -m bench.claims.digits_weights [--steps 3000] [--width 16] [--z-dim 12] [--threads 1]
     python -m bench.claims.digits_weights --data fashion_mnist --root FOLDER --steps 1500 --batch 32 --width 12 \
         --z-dim 16
+    python -m bench.claims.digits_weights --data photographs --root photos32.npz --steps 250 --batch 32 --z-dim 128 \
+        --threads 2 --models dbae
 
 A deterministic DBAE, a DiffAE with DBAE's weighting, and for the digits a SAMI that is told the level and an
 autoencoder, all with a diffusion prior on their codes: the same encoder, steps and seed. `metrics.json` beside the
 weights has the command and errors on the test images. `--models` asks for some of the four. Fashion-MNIST is a subset
-of 6000 training images, averaged down to 14 pixels a side.
+of 6000 training images, averaged down to 14 pixels a side, unless --train and --size say otherwise.
+`photos32.npz` is that of bench.claims.begin_gaussian.
 """
 
 import argparse
