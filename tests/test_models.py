@@ -216,7 +216,7 @@ def test_a_gaussian_beginning_is_saved_and_fitted_once(kind, tmp_path):
     assert torch.equal(model.gaussian.axes, axes) and model.gaussian.fitted
     model.save(tmp_path / "m")
     again = sa.load(tmp_path / "m")
-    assert json.loads((tmp_path / "m" / "config.json").read_text())["format"] == 2
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["format"] == 3
     assert torch.equal(again.reconstruct(x[:5]), before)
 
 
