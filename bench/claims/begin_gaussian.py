@@ -97,6 +97,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     for name, value in (("steps", 1000), ("fewer", 300), ("seeds", 3), ("width", 16), ("threads", 1)):
         p.add_argument(f"--{name}", type=int, default=value)
+    p.add_argument("--begins", nargs="+", default=["gaussian", "before"], choices=["gaussian", "before"])
     p.add_argument("--photos")
     p.add_argument("--fashion")
     p.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
@@ -110,7 +111,7 @@ def main():
     for name, (where, load, k) in ((n, g) for n, g in given.items() if g[0]):
         sets, a.z_dim = load(where), k
         add_row(a.out, {"set": name, "model": "controls"}, lambda s=sets: controls(s, a), **about)
-        for seed, model, begin in ((s, m, b) for s in range(a.seeds) for m in a.models for b in ("gaussian", "before")):
+        for seed, model, begin in ((s, m, b) for s in range(a.seeds) for m in a.models for b in a.begins):
             key = {"set": name, "model": model, "begin": begin, "k": k, "seed": seed}
             add_row(a.out, key, lambda m=model, b=begin, s=seed, own=sets: train(m, b, s, own, a), **about)
 
