@@ -111,7 +111,7 @@ BAD_ARGUMENTS = [
     ("gamma_max", lambda: sa.SAMI(SHAPE, 2, gamma_max=float("inf"))),
     ("T", lambda: sa.VE(-1.0)), ("beta_min", lambda: sa.VPLinear(0.0)),
     ("base", lambda: sa.Pinned(sa.VPCosine(-40.0))), ("base", lambda: sa.Pinned("vp")),
-    ("steps", lambda: sa.fit(AE, GOOD, steps=0)), ("steps", lambda: sa.fit(AE, GOOD, steps=1, minutes=1)),
+    ("steps", lambda: sa.fit(AE, GOOD, steps=-1)), ("steps", lambda: sa.fit(AE, GOOD, steps=1, minutes=1)),
     ("minutes", lambda: sa.fit(AE, GOOD, minutes=-1.0)), ("batch_size", lambda: sa.fit(AE, GOOD, batch_size=0)),
     ("lr", lambda: sa.fit(AE, GOOD, steps=1, lr=0.0)), ("ema", lambda: sa.fit(AE, GOOD, steps=1, ema=1.5)),
     ("clip", lambda: sa.fit(AE, GOOD, steps=1, clip=0.0)), ("log_every", lambda: sa.fit(AE, GOOD, log_every=0)),

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import scoreae as sa
+from scoreae.foundations.gaussians import SCALES, Gaussian
 from scoreae.foundations.scores import Denoiser
 from scoreae.models.zoo import MODELS
 
@@ -240,3 +241,67 @@ def test_a_beginning_moves_with_the_model(begin):
     single = model.reconstruct(x[:3])
     double = model.double().reconstruct(x[:3].double())
     torch.testing.assert_close(single.double(), double, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [sa.AE, sa.DiffAE, sa.DBAE, sa.SAMI])
+def test_no_steps_give_the_gaussian(kind, tmp_path):
+    torch.manual_seed(0)
+    x, model = sa.data.digits(), kind((1, 8, 8), 8, width=8)
+    begun = kind((1, 8, 8), 8, width=8).eval()
+    begun.load_state_dict(model.state_dict())
+    begun.prepare(x)
+    done = sa.fit(model, x, steps=0, run=tmp_path / "run", progress=False)
+    assert done.steps == 0 and model.trained["model"] == "the Gaussian it begins as"
+    assert torch.equal(model.encode(x[:9]), begun.encode(x[:9]))
+    assert model.sample(2).isfinite().all() and int(model.seen) == (kind is not sa.AE)
+    pca = sa.PCA((1, 8, 8), 8)
+    pca.prepare(x)
+    error = lambda m: float((m.reconstruct(x[:300]) - x[:300]).square().mean())
+    assert error(model) < 1.15 * error(pca)
+    random = kind((1, 8, 8), 8, width=8, begin="random")
+    sa.fit(random, x, steps=0, progress=False)
+    assert "model" not in random.trained
+
+
+ODD = {
+    "two images": lambda x: x[:2],
+    "fewer images than directions": lambda x: x[:20],
+    "one image many times": lambda x: x[:1].expand(50, -1, -1, -1).clone(),
+    "constant images": lambda x: torch.zeros_like(x[:50]),
+    "a dead channel": lambda x: torch.cat([x[:, :2], torch.full_like(x[:, 2:], -1.0)], 1),
+    "no remainder": lambda x: x.mean((2, 3), keepdim=True).expand_as(x).clone(),
+    "one value that changes": lambda x: torch.nn.functional.pad(x[:, :, :1, :1], (0, 11, 0, 11)),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("kind", [sa.SAMI, sa.DBAE, sa.DiffAE])
+def test_odd_images_have_a_gaussian(odd, kind):
+    torch.manual_seed(0)
+    x = ODD[odd](torch.rand(200, 3, 12, 12, generator=torch.Generator().manual_seed(1)) * 2 - 1)
+    model = kind((3, 12, 12), 4, width=8)
+    sa.fit(model, x, steps=2, batch_size=8, progress=False)
+    for mode in ("point", "sample"): assert model.reconstruct(x[:2], mode, steps=4).isfinite().all()
+    assert model.sample(2, steps=4).isfinite().all() and math.isfinite(model.bound(x[:2]).total)
+
+
+def test_scales_of_bands_are_found_and_explain_unlike_images():
+    "Images of two strengths: the mixture is likelier than the Gaussian, and knows which is which."
+    g = torch.Generator().manual_seed(0)
+    strong = torch.arange(400) % 2
+    x = torch.randn(400, 1, 16, 16, generator=g) * (0.02 + 0.3 * strong)[:, None, None, None]
+    known = Gaussian((1, 16, 16), 4)
+    known.fit(x)
+    likely, noise = {}, torch.randn(x.shape, generator=g)
+    for name in ("mixture", "Gaussian"):
+        across = known.split(x.flatten(1) - known.center)[1]
+        energy, size = known.energies(across)
+        log_p = known.likely(energy, size, 0.0, 1.0)[1]
+        likely[name] = float(log_p.logsumexp(-1).sum(1).mean()) / 252
+        guess = known.estimates(10 * x + noise, torch.full((400,), 100.0))[0]
+        error = (guess - x).square().mean((1, 2, 3))
+        best = 0.02**2 / (1 + 100 * 0.02**2), 0.32**2 / (1 + 100 * 0.32**2)
+        far = [float(error[strong == s].mean()) / best[s] for s in (0, 1)]
+        assert far[0] < 1.7 and far[1] < 1.1 if name == "mixture" else far[0] > 10
+        known.weights.copy_((torch.tensor(SCALES) == 1).float())
+    assert likely["mixture"] > likely["Gaussian"] + 0.5

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.checks import bcast, check_shape, require, require_int, require_number
+from ..core.checks import bcast, check_shape, require, require_int, require_number, rng
 from .paths import Path
 from .scores import LEVELS, Denoiser, Stats, scalings
 
@@ -178,7 +178,7 @@ class Remainder(Basis):
         "Minus variances / 2 and log p, (..., B, S), of bands with this energy (..., B), in noise; for every scale."
         l = self.rest.double()[:, None] * torch.tensor(SCALES, dtype=torch.float64, device=self.rest.device)
         var = signal * l + noise
-        return l, self.weights.double().log() - (size[:, None] * var.log() + energy[..., None] / var) / 2
+        return l, self.weights.double().clamp(min=1e-30).log() - (size[:, None] * var.log() + energy[..., None] / var) / 2
 
     def estimates(self, v: Tensor, gamma: Tensor, variances: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x0_hat - m and eps_hat, (N, ...), from images in units of their noise, v = (x_t - b m) / c, at gamma (N,).
@@ -218,26 +218,22 @@ class Gaussian(Remainder):
         ok = x.is_floating_point() and x.ndim == 4 and tuple(x.shape[1:]) == self.shape and len(x) > 1
         require(ok, "x", x, f"two or more floating-point images {self.shape}")
         require(bool(x.isfinite().all()), "x", "NaN or infinite values", "finite images")
-        self.center.copy_(self._directions(x.cpu()))
-        parts = [(part.to(self.center).flatten(1) - self.center) for part in x.split(1000)]
-        across = [self.split(part)[1] for part in parts]
-        self._bands(sum(a.double().square().sum(0) for a in across) / len(x))
-        self._scales(torch.cat([self.energies(a)[0] for a in across]))
-        self.fitted.fill_(1)
-
-    def _directions(self, x: Tensor) -> Tensor:
-        "Take principal directions and colours of images; the mean (d,)."
         k = min(len(self.variances), len(x) - 1)
         mean, axes, variances = principal(x, k)
-        more = torch.randn(len(self.variances) - k, len(mean), generator=torch.Generator().manual_seed(0)).to(axes)
-        full, r = torch.linalg.qr(torch.cat([axes, more]).T)
-        full = torch.cat([axes, full.T[k:]])
-        pixels = (x.flatten(1).to(mean) - mean).unflatten(1, self.shape).transpose(0, 1).flatten(1)
-        colours = torch.linalg.eigh(pixels @ pixels.T)[1].T.flip(0)
-        self.take(full, colours)
+        self.center.copy_(mean)
         self.variances.fill_(LEAST)
         self.variances[:k].copy_(variances.clamp(min=LEAST))
-        return mean
+        parts = lambda: (part.to(self.center).flatten(1) - self.center for part in x.split(1000))
+        pixels = (p.unflatten(1, self.shape).transpose(0, 1).flatten(1).double() for p in parts())
+        self.take(self._completed(axes), torch.linalg.eigh(sum(p @ p.T for p in pixels))[1].T.flip(0))
+        self._bands(sum(self.split(p)[1].double().square().sum(0) for p in parts()) / len(x))
+        self._scales(torch.cat([self.energies(self.split(p)[1])[0] for p in parts()]))
+        self.fitted.fill_(1)
+
+    def _completed(self, axes: Tensor) -> Tensor:
+        "As many orthonormal directions as it has, of which these (k, d) are the first."
+        more = torch.randn(len(self.variances) - len(axes), axes.shape[1], generator=rng(0)).to(axes)
+        return torch.cat([axes, torch.linalg.qr(torch.cat([axes, more]).T)[0].T[len(axes):]])
 
     def _bands(self, variances: Tensor) -> None:
         "Sort waves into bands by their colour and the variance (d,) of their coordinates."

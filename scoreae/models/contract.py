@@ -96,6 +96,7 @@ class Autoencoder(nn.Module):
     """
 
     start = "prior"  # of the bound: "prior" for a diffusion, "model" for a bridge
+    eta = 0.0  # share of fresh noise in draws, unless told otherwise
     endpoint_noise = 0.0  # standard deviation of x_T around `endpoint(z)`
     progress = 1.0  # share of the training that is done; a training sets it before every step
 
@@ -188,15 +189,17 @@ def walker(self: Autoencoder, z: Tensor, xT: Tensor | None, mode: str) -> Callab
 
 
 @patch
-def decode(self: Autoencoder, z: Tensor, mode: str = "point", steps: int = 10, *, eta: float = 0.0, order: int = 2,
+def decode(self: Autoencoder, z: Tensor, mode: str = "point", steps: int = 10, *, eta: float | None = None, order: int = 2,
            grid: str = "graded", seed: int | torch.Generator | None = 0) -> Tensor:
     """Images (N, C, H, W) in [-1, 1] for codes (N, z_dim), with `steps` evaluations of the `walker`.
 
-    `mode` "point" (one image per code) or "sample" (a draw); `eta`, `order`, `grid` as in `samplers.sample`.
+    `mode` "point" (one image per code) or "sample" (a draw); `eta`, `order`, `grid` as in `samplers.sample`, a draw's
+    `eta` the model's own if None.
     """
     shaped = isinstance(z, Tensor) and z.is_floating_point() and z.ndim == 2 and z.shape[1] == self.z_dim and len(z) > 0
     require(shaped and bool(z.isfinite().all()), "z", z, f"finite codes (N, {self.z_dim})")
     g = rng(seed, self.device)
+    eta = self.eta if eta is None and mode == "sample" else eta or 0.0
     how = {"mode": mode, "eta": eta, "order": order, "grid": grid, "clip": 1.0, "seed": g}
 
     def part(zb):

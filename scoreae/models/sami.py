@@ -119,6 +119,8 @@ class SAMI(Autoencoder):
         self.draw_times(1, torch.Generator())
 
     @property
+    def eta(self) -> float: return 0.0 if self.gaussian is None else 1.0
+    @property
     def rate_weight(self) -> float: return annealed(self.kl_weight, self.anneal, self.progress)
 
     def denoiser(self, z: Tensor, xT: None = None, axes: Sequence[int] | None = None) -> Guided:

@@ -4,27 +4,26 @@
 # > Of Gaussian images everything is known: what noise leaves of them, of their code, and of the level itself. Every model begins there.
 
 # %% [markdown]
-# What can be said about an image in noise, and about its code, before any network has learned? Of Gaussian images, everything. A network that knows nothing has to find this first. So every model of this library begins there, and networks learn what images add. This page derives the beginning: the law of the principal components in noise, which is what an encoder that guides ([SAMI](../models/14_sami.ipynb)) has to know; the best estimate of the image, with and without the code; and the noise level, read from the picture. All are checked against exact conditioning ([Worlds in closed form](03_worlds.ipynb)).
+# What can be said about an image in noise, and about its code, before any network has learned? Of Gaussian images, everything. So every model of this library begins there, and networks learn what images add. This page derives the law of the principal components in noise, which an encoder that guides ([SAMI](../models/14_sami.ipynb)) has to know; the best estimate of the image, with and without the code; and the noise level, read from the picture. All are checked against exact conditioning ([Worlds in closed form](03_worlds.ipynb)).
 
 # %%
 #| default_exp foundations.gaussians
 
 # %%
 #| exports
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scoreae.core.checks import bcast, check_shape, require, require_int, require_number
+from scoreae.core.checks import bcast, check_shape, require, require_int, require_number, rng
 from scoreae.foundations.paths import Path
 from scoreae.foundations.scores import LEVELS, Denoiser, Stats, scalings
 
 # %%
 #| hide
-import math
-
 import matplotlib.pyplot as plt
 from fastcore.test import expect_fail, test_close, test_eq
 from sklearn.datasets import load_digits, load_sample_images
@@ -46,7 +45,7 @@ g = torch.Generator().manual_seed(0)
 #
 # $$\zeta_j=\frac{e_j^\top(x_0-m)}{\sqrt{\ell_j}},\qquad \mathbb E\,\zeta_j=0,\quad\mathbb E\,\zeta_i\zeta_j=\delta_{ij}.$$ {#eq-lin-components}
 #
-# Mean, directions and variances $\ell_j$ are found by scikit-learn; a set of more than `LARGE` numbers is decomposed in parts and in single precision, which is approximate.
+# They are found by scikit-learn; a set of more than `LARGE` numbers is decomposed in parts, which is approximate.
 
 # %%
 #| exports
@@ -99,7 +98,7 @@ with expect_fail(ValueError, contains="x: expected more than 5 images"):
 #
 # $$\boxed{\;q(z_j|x_t)=\mathcal N\Big(\sqrt{1-s_j}\;w_j\,\frac{e_j^\top(x_t/b-m)}{\sqrt{\ell_j}},\;1-(1-s_j)\,w_j\Big)\;}$$ {#eq-lin-law}
 #
-# In pure noise ($w=0$) it is the prior; at the clean image ($w=1$) it is the encoder. In between it is *diagonal at every level*, which is what SAMI's encoder can say ([Why SAMI disentangles](../sami_claims/61_why_sami_disentangles.ipynb) shows that few codes are). So for Gaussian images this guidance is exact.
+# It is *diagonal at every level*, which is what SAMI's encoder can say ([Why SAMI disentangles](../sami_claims/61_why_sami_disentangles.ipynb) shows that few codes are). 
 #
 # A component is left out ($s_j=1$, nothing is said) if its variance is below $10^{-5}$, twice what rounding to 256 levels adds to every direction. Before `fit`, every component is left out.
 
@@ -196,11 +195,11 @@ test_close(std, torch.full_like(std, 0.2), eps=1e-9)
 #
 # which ends at $-\tfrac12\log s_j$ for the clean image: 1.6 nats for a deviation of .2. Its derivative in $\log\gamma$ is the rate at which the component is told as the noise goes down, and must be half the guidance's energy, $\tfrac12c^2\,\mathbb E\|G_j\|^2$ ([Gaps](07_gaps.ipynb)). 
 #
-# Where is it told fastest? Let $v=\log\gamma\ell_j$, so that $w_j=\sigma(v)$, the logistic function $e^v/(1+e^v)$. Insert:
+# Let $v=\log\gamma\ell_j$, so that $w_j=\sigma(v)$, the logistic function $e^v/(1+e^v)$. Insert:
 #
 # $$I=\tfrac12\log\frac{1+e^v}{1+s_je^v},\qquad\frac{dI}{dv}=\tfrac12\big[\sigma(v)-\sigma(v+\log s_j)\big].$$ {#eq-lin-rate}
 #
-# The first term rises at $v=0$, where the component comes out of the noise; the second takes it back at $v=-\log s_j$, where the code's own noise hides the rest. Measure $v$ from the middle, $v=h_0+h$ with $h_0=-\tfrac12\log s_j$: the bracket is $\sigma(h+h_0)-\sigma(h-h_0)$. It is even in $h$, because $\sigma(-v)=1-\sigma(v)$, and falls as $|h|$ grows, because $\sigma'$ does. So the rate is symmetric about its peak,
+# Measure $v$ from the middle, $v=h_0+h$ with $h_0=-\tfrac12\log s_j$: the bracket is $\sigma(h+h_0)-\sigma(h-h_0)$. It is even in $h$, because $\sigma(-v)=1-\sigma(v)$, and falls as $|h|$ grows, because $\sigma'$ does. So the rate is symmetric about its peak,
 #
 # $$\log\gamma=-\log\ell_j-\tfrac12\log s_j,\qquad w_j=\frac1{1+\sqrt{s_j}}.$$ {#eq-lin-peak}
 
@@ -236,7 +235,7 @@ for h in (0.5, 2.0):
 f"{math.log(1 / 0.2):.2f} nats an axis"
 
 # %% [markdown]
-# Variances grow with the number of pixels: a pattern shared by many pixels has the sum of their variances. So the larger the images, the further out in the noise their first components are told. To change nothing but the size, take one set of pictures, colour patches of a photograph at $16\times16$, and pool it to $8\times8$ and $4\times4$. A broad pattern stays, with a quarter of the pixels: $\ell_1$ falls to about a quarter, and by @eq-lin-peak the peak moves by about $\log4\approx1.39$ a halving. At $16\times16$ a patch's first component is told at $\log\gamma\approx-4$, where single pixels show nothing: their variance is below one, and the noise's is $e^4\approx55$.
+# A pattern shared by many pixels has the sum of their variances. So the larger the images, the further out in the noise their first components are told. Pool colour patches of a photograph from $16\times16$ to $8\times8$ and $4\times4$: a broad pattern keeps a quarter of its pixels, $\ell_1$ falls to about a quarter, and by @eq-lin-peak the peak moves by about $\log4\approx1.39$ a halving.
 
 # %%
 photo = torch.tensor(load_sample_images().images[0] / 127.5 - 1).float()
@@ -276,17 +275,106 @@ panels[1].set(title="components, 16×16");
 # %% [markdown]
 # ## The Gaussian of a set of images
 #
-# So far the code. What about the image itself? Let the images be Gaussian, with the first $K$ principal directions $e_j$ (rows of $U$) and variances $\ell_j$, and one variance $\tau^2$ for all that remains (probabilistic PCA):
-#
-# $$x_0\sim\mathcal N\big(m,\;U^\top\mathrm{diag}(\ell)\,U+\tau^2(I-U^\top U)\big).$$ {#eq-gauss}
-#
-# Along each direction this is one normal number in noise, as in @eq-lin-wiener. Write now $v=(x_t-a\,x_T-b\,m)/c=\sqrt\gamma\,(x_0-m)+\varepsilon$ for the image in units of its noise, and $v_j$ for its part along direction $j$. The best estimates of the image and of the noise are, direction by direction ($\ell=\tau^2$ outside the $e_j$),
+# So far the code. What about the image itself? Take an orthonormal basis of images, and let the coordinates of $x_0-m$ in it be independent and normal with variances $\ell_j$. Write $v=(x_t-a\,x_T-b\,m)/c=\sqrt\gamma\,(x_0-m)+\varepsilon$ for the image in units of its noise, and $v_j$ for its coordinates. Each is one normal number in noise, as in @eq-lin-wiener, and the best estimates of image and noise are
 #
 # $$\hat x_j=m_j+\frac{\sqrt\gamma\,\ell_j}{1+\gamma\ell_j}\,v_j,\qquad\hat\varepsilon_j=\frac{1}{1+\gamma\ell_j}\,v_j,$$ {#eq-gauss-estimates}
 #
-# and the variance that is left is $\ell_j/(1+\gamma\ell_j)$. Both are finite for every $\gamma$, no difference of large numbers is formed, and applying them to an image costs three products with a $K\times d$ matrix. A network that begins at zero and is added to them begins as the exact model of Gaussian images.
+# with the variance $\ell_j/(1+\gamma\ell_j)$ left. Both are finite for every $\gamma$, and no difference of large numbers is formed. A network that begins at zero and is added to them begins as the exact model of such images.
 #
-# If the *code* is known too, the image is still Gaussian. Its mean is the picture of the code, and of the variance along a coded direction only the share $s_j$ is left:
+# Which basis? The first $K$ directions are the principal ones, because a code needs them; a thousand more could not be estimated from a few thousand images. For the rest take cosine waves, in rows, columns and the principal colours: where covariance depends on distance only, they are nearly uncorrelated,
+#
+# $$C_{kn}=\sqrt{\tfrac{2-\delta_{k0}}{N}}\,\cos\frac{\pi k(n+\frac12)}{N}.$$ {#eq-gauss-cosines}
+#
+# The directions are not waves. Let $U$ ($d\times K$) be the directions in coordinates of waves, $E$ the $K$ waves most like them, and $U_1=E^\top U$. Turn the directions among themselves so that $U_1$ becomes symmetric and positive (the polar decomposition does it), and mirror with
+#
+# $$Q=I-V(I+U_1)^{-1}V^\top,\qquad V=U+E.$$ {#eq-gauss-mirror}
+#
+# Since $V^\top V=2(I+U_1)$, $Q^2=I$; and $V^\top E=U_1+I$, so $QE=E-V=-U$. So $Q$ is orthogonal and puts the directions in the place of the waves $E$; the other waves move a little, out of their way.
+
+# %%
+#| exports
+def cosines(n: int, like: Tensor) -> Tensor:
+    "The orthonormal cosine waves of n points, (n, n), a row each, in the precision of `like`: @eq-gauss-cosines."
+    k = torch.arange(n, dtype=torch.float64, device=like.device)
+    waves = torch.cos(math.pi * k[:, None] * (k + 0.5) / n) * (2 / n) ** 0.5
+    return torch.cat([waves[:1] / 2**0.5, waves[1:]]).to(like)
+
+
+class Basis(nn.Module):
+    """An orthonormal basis of images of `shape`: `components` directions, which it can `take`, and one wave of cosines
+    and colours for every other dimension, mirrored out of their way: @eq-gauss-mirror.
+    """
+
+    def __init__(self, shape: Sequence[int], components: int):
+        super().__init__()
+        self.shape, k, dims = tuple(shape), components, math.prod(shape)
+        self.register_buffer("colours", torch.eye(self.shape[0]))  # a row each
+        self.register_buffer("places", torch.arange(k))  # of the waves that make room
+        self.register_buffer("mirror", 2 * torch.eye(dims, k))
+        self.register_buffer("inverse", torch.eye(k) / 2)
+        self.register_buffer("turn", torch.eye(k))
+
+    def waves(self, flat: Tensor, back: bool = False) -> Tensor:
+        "Images (N, d) as sums of waves, (N, d), or `back`."
+        made = self.colours.to(flat), *(cosines(n, flat) for n in self.shape[1:])
+        colour, rows, columns = (m.T for m in made) if back else made
+        x = rows @ flat.unflatten(1, self.shape) @ columns.T
+        return torch.einsum("ec,nchw->nehw", colour, x).flatten(1)
+
+    def mirrored(self, y: Tensor) -> Tensor: return y - y @ self.mirror @ self.inverse @ self.mirror.T
+
+    def split(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        "The coordinates of images (N, d): along the directions (N, K), and across them (N, d), zero at `places`."
+        y = self.mirrored(self.waves(flat))
+        return -y[:, self.places] @ self.turn.T, y.index_fill(1, self.places, 0.0)
+
+    def join(self, along: Tensor, across: Tensor) -> Tensor:
+        "The images (N, d) with these coordinates."
+        y = across.index_copy(1, self.places, -along @ self.turn)
+        return self.waves(self.mirrored(y), back=True)
+
+    @property
+    def axes(self) -> Tensor:
+        "The directions (K, d)."
+        k = len(self.places)
+        return self.join(torch.eye(k).to(self.mirror), self.mirror.new_zeros(k, len(self.mirror)))
+
+    @torch.no_grad()
+    def take(self, axes: Tensor, colours: Tensor) -> None:
+        "Take K orthonormal directions (K, d), and colours (C, C)."
+        self.colours.copy_(colours)
+        U, k = self.waves(axes.double().to(self.mirror.device)).T, len(axes)
+        self.places.copy_(U.square().sum(1).topk(k).indices)
+        left, _, right = torch.linalg.svd(U[self.places])
+        turn = (left @ right).T
+        U, one = U @ turn, torch.eye(k).to(U)
+        self.turn.copy_(turn)
+        self.inverse.copy_(torch.linalg.inv(one + U[self.places]))
+        self.mirror.copy_(U.index_add(0, self.places, one))
+
+
+# %%
+some = torch.linalg.qr(torch.randn(48, 5, generator=g, dtype=torch.float64))[0].T
+basis = Basis((3, 4, 4), 5).double()
+colours = torch.linalg.qr(torch.randn(3, 3, generator=g, dtype=torch.float64))[0]
+basis.take(some, colours)
+one = torch.eye(48).double()
+along, across = basis.split(one)
+test_close(basis.join(along, across), one, eps=1e-12)
+test_close((along**2).sum(1) + (across**2).sum(1), torch.ones(48), eps=1e-12)
+test_close(along, some.T, eps=1e-12)
+test_close(basis.axes, some, eps=1e-12)
+test_close(basis.mirrored(basis.mirrored(one)), one, eps=1e-12)
+test_close(cosines(7, one) @ cosines(7, one).T, torch.eye(7), eps=1e-12)
+
+# %% [markdown]
+# Waves of about the same variance and the same colour form a *band* of $n$ coordinates with one variance $\tau^2$. Now pictures differ: one is smooth, the next is all leaves, and a band that is weak in one is strong in the other. So every band of an image has a scale $s$ of its own, one of `SCALES`, which is drawn with the probability $\pi_s$ (a **Gaussian scale mixture**: Wainwright and Simoncelli 2000):
+#
+# $$r\,|\,s\sim\mathcal N(0,\,s\,\tau^2I),\qquad p(s|v)\propto\pi_s\,(1+\gamma s\tau^2)^{-n/2}\exp\Big(-\frac{\|v\|^2}{2(1+\gamma s\tau^2)}\Big).$$ {#eq-gauss-scales}
+#
+# Given $s$ all is Gaussian, so the best estimates are those of @eq-gauss-estimates with $\ell=s\tau^2$, averaged over $p(s|v)$: the band's energy decides how much of it is taken for image. For one scale, $s=1$, it is the Gaussian. The $\pi_s$ are fitted by expectation and maximisation: $\pi_s$ is the mean of $p(s|r)$ over the images, again and again.
+#
+# If the *code* is known too, the image is still such an image. Its mean is the picture of the code, and of the variance along a coded direction only the share $s_j$ is left:
 #
 # $$m(z)=m+\sum_j\sqrt{(1-s_j)\,\ell_j}\;z_j\,e_j,\qquad\ell_j\to s_j\,\ell_j.$$ {#eq-lin-picture}
 #
@@ -294,50 +382,140 @@ panels[1].set(title="components, 16×16");
 
 # %%
 #| exports
-def gaussian_estimates(v: Tensor, gamma: Tensor, axes: Tensor, variances: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
-    """x0_hat - m and eps_hat, (N, ...), from images in units of their noise, v = (x_t - b m) / c, at gamma (N,).
+BANDS = 16  # of every colour
+SCALES = tuple(2.0 ** (k / 2) for k in range(-20, 11))  # s, of what remains
 
-    For images with `variances` (K,) along the `axes` (K, d), and `rest` () across them: @eq-gauss-estimates.
+
+class Remainder(Basis):
+    """Gaussian images: `variances` (K,) along the directions of a `Basis`; in every band of waves across them a variance
+    `rest`, times a scale of the image's own, which is s with the probability `weights`: @eq-gauss-scales.
     """
-    l = torch.cat([rest.double()[None], variances.double()])
-    gamma = gamma.to(l).reshape(-1, 1)
-    noise = 1 / (1 + gamma * l)
-    image, flat = gamma.sqrt() * l * noise, v.flatten(1)
-    along = flat @ axes.T
-    put = lambda f: f[:, :1].to(v) * flat + (along * (f[:, 1:] - f[:, :1]).to(v)) @ axes
-    return put(image).view_as(v), put(noise).view_as(v)
+
+    def __init__(self, shape: Sequence[int], components: int):
+        super().__init__(shape, components)
+        n, dims = BANDS * self.shape[0], math.prod(self.shape)
+        self.register_buffer("variances", torch.full((components,), 0.25))
+        self.register_buffer("band", torch.zeros(dims, dtype=torch.int64).index_fill(0, self.places, n))
+        self.register_buffer("rest", torch.full((n,), 0.25))  # tau^2
+        self.register_buffer("weights", (torch.tensor(SCALES) == 1).float().repeat(n, 1))
+
+    def energies(self, across: Tensor, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        "Sums over every band of squares of coordinates (N, d), or of products with `other`: (N, B); and its size (B,)."
+        member = torch.nn.functional.one_hot(self.band, len(self.rest) + 1)[:, :-1].to(across)
+        return ((across * (across if other is None else other)) @ member).double(), member.sum(0).double()
+
+    def likely(self, energy: Tensor, size: Tensor, noise: Tensor | float, signal: Tensor | float) -> tuple[Tensor, Tensor]:
+        "Minus variances / 2 and log p, (..., B, S), of bands with this energy (..., B), in noise; for every scale."
+        l = self.rest.double()[:, None] * torch.tensor(SCALES, dtype=torch.float64, device=self.rest.device)
+        var = signal * l + noise
+        return l, self.weights.double().clamp(min=1e-30).log() - (size[:, None] * var.log() + energy[..., None] / var) / 2
+
+    def estimates(self, v: Tensor, gamma: Tensor, variances: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x0_hat - m and eps_hat, (N, ...), from images in units of their noise, v = (x_t - b m) / c, at gamma (N,).
+
+        `variances` (K,) along the directions, in place of its own.
+        """
+        own, gamma = self.variances if variances is None else variances, gamma.double().reshape(-1, 1)
+        along, across = self.split(v.flatten(1))
+        energy, size = self.energies(across)
+        l, log_p = self.likely(energy, size, 1.0, gamma[..., None])
+        p, own = log_p.softmax(-1), own.double()
+        shares = [(p * l / (1 + gamma[..., None] * l)).sum(-1), (p / (1 + gamma[..., None] * l)).sum(-1)]
+        firsts = [own / (1 + gamma * own), 1 / (1 + gamma * own)]
+        spread = lambda f: torch.cat([f, f[:, :1]], 1)[:, self.band].to(v)
+        root = gamma.sqrt()
+        image = self.join(along * (root * firsts[0]).to(v), across * spread(root * shares[0]))
+        most = (firsts[1].sum(1) + (shares[1] * size).sum(1))[:, None] / across.shape[1]  # a difference loses no digits
+        noise = self.join(along * (firsts[1] - most).to(v), across * spread(shares[1] - most))
+        return image.view_as(v), (noise + most.to(v) * v.flatten(1)).view_as(v)
 
 
-class Gaussian(nn.Module):
-    """The Gaussian of a set of images of `shape`: mean, `components` principal directions and variances, and the rest.
+# %%
+law, path = Remainder((2, 4, 4), 3).double(), VPCosine()
+law.rest.copy_(torch.rand(len(law.rest), generator=g, dtype=torch.float64))
+law.weights.copy_(torch.rand(law.weights.shape, generator=g, dtype=torch.float64))
+law.weights.div_(law.weights.sum(1, keepdim=True))
+waves = law.band < len(law.rest)
+law.band[waves] = torch.arange(29) % 5  # five bands
+for at in (0.1, 1.0, 30.0):
+    v = 3 * torch.randn(4, 2, 4, 4, generator=g, dtype=torch.float64)
+    flat = v.flatten(1).requires_grad_()
+    along, across = law.split(flat)
+    logs = law.likely(*law.energies(across), 1.0, at)[1].logsumexp(-1).sum()
+    var = 1 + at * law.variances
+    logs = logs - (along**2 / var).sum() / 2
+    score = torch.autograd.grad(logs, flat)[0]
+    image, noise = law.estimates(v, torch.full((4,), at, dtype=torch.float64))
+    test_close(noise.flatten(1), -score, eps=1e-9)  # Tweedie, in units of the noise
+    test_close(at**0.5 * image + noise, v, eps=1e-9)
+
+
+# %%
+#| exports
+class Gaussian(Remainder):
+    """The Gaussian of a set of images of `shape`: mean, principal directions and variances, and what remains in bands.
 
     `fit` it to images first; until then it is N(0, I / 4). With what it knows, `estimates` denoises.
     """
 
-    def __init__(self, shape: Sequence[int], components: int = 256):
-        super().__init__()
-        self.shape = check_shape(shape)
-        dims = int(np.prod(self.shape))
-        k = min(require_int(components, "components"), dims)
+    def __init__(self, shape: Sequence[int], components: int = 64):
+        dims = math.prod(check_shape(shape))
+        super().__init__(shape, min(require_int(components, "components"), dims))
         self.register_buffer("center", torch.zeros(dims))
-        self.register_buffer("axes", torch.zeros(k, dims))
-        self.register_buffer("variances", torch.full((k,), 0.25))
-        self.register_buffer("rest", torch.tensor(0.25))  # tau^2
         self.register_buffer("fitted", torch.zeros((), dtype=torch.int64))
 
+    @torch.no_grad()
     def fit(self, x: Tensor) -> None:
         "Take all moments from floating-point images (N, C, H, W), N >= 2, in place of what was there."
         ok = x.is_floating_point() and x.ndim == 4 and tuple(x.shape[1:]) == self.shape and len(x) > 1
         require(ok, "x", x, f"two or more floating-point images {self.shape}")
         require(bool(x.isfinite().all()), "x", "NaN or infinite values", "finite images")
-        dims, k = len(self.center), min(len(self.axes), len(x) - 1)
+        k = min(len(self.variances), len(x) - 1)
         mean, axes, variances = principal(x, k)
-        total = float(x.flatten(1).double().var(0).sum())
-        left = max((total - float(variances.sum())) / max(dims - k, 1), LEAST)
-        for v, empty in ((self.axes, 0.0), (self.variances, left), (self.rest, left), (self.fitted, 1)): v.fill_(empty)
         self.center.copy_(mean)
-        self.axes[:k].copy_(axes)
+        self.variances.fill_(LEAST)
         self.variances[:k].copy_(variances.clamp(min=LEAST))
+        parts = lambda: (part.to(self.center).flatten(1) - self.center for part in x.split(1000))
+        pixels = (p.unflatten(1, self.shape).transpose(0, 1).flatten(1).double() for p in parts())
+        self.take(self._completed(axes), torch.linalg.eigh(sum(p @ p.T for p in pixels))[1].T.flip(0))
+        self._bands(sum(self.split(p)[1].double().square().sum(0) for p in parts()) / len(x))
+        self._scales(torch.cat([self.energies(self.split(p)[1])[0] for p in parts()]))
+        self.fitted.fill_(1)
+
+    def _completed(self, axes: Tensor) -> Tensor:
+        "As many orthonormal directions as it has, of which these (k, d) are the first."
+        more = torch.randn(len(self.variances) - len(axes), axes.shape[1], generator=rng(0)).to(axes)
+        return torch.cat([axes, torch.linalg.qr(torch.cat([axes, more]).T)[0].T[len(axes):]])
+
+    def _bands(self, variances: Tensor) -> None:
+        "Sort waves into bands by their colour and the variance (d,) of their coordinates."
+        log = variances.clamp(min=LEAST).log().view(self.shape[0], -1)
+        free = torch.ones_like(log, dtype=torch.bool).view(-1).index_fill(0, self.places, False).view_as(log)
+        low = log.masked_fill(~free, math.inf).amin(1, keepdim=True).nan_to_num(posinf=0.0)
+        high = log.masked_fill(~free, -math.inf).amax(1, keepdim=True).nan_to_num(neginf=0.0)
+        within = (BANDS * (log - low) / (high - low).clamp(min=1e-6)).long().clamp(0, BANDS - 1)
+        band = within + BANDS * torch.arange(self.shape[0], device=log.device)[:, None]
+        self.band.copy_(band.view(-1).index_fill(0, self.places, len(self.rest)))
+        total = torch.zeros(len(self.rest) + 1, dtype=torch.float64, device=log.device).index_add(0, self.band, variances)
+        size = self.band.bincount(minlength=len(self.rest) + 1)
+        self.rest.copy_((total / size.clamp(min=1))[:-1].clamp(min=LEAST))
+
+    def _scales(self, energy: Tensor, rounds: int = 30) -> None:
+        "The most likely weights of the scales, by expectation and maximisation, of bands with this energy (N, B)."
+        size = self.band.bincount(minlength=len(self.rest) + 1)[:-1].double()
+        self.weights.fill_(1 / len(SCALES))
+        for _ in range(rounds):
+            p = self.likely(energy, size, 0.0, 1.0)[1].softmax(-1).mean(0)
+            self.weights.copy_((p + 1e-4) / (p + 1e-4).sum(1, keepdim=True))
+
+    @torch.no_grad()
+    def isotropic(self, center: Tensor, axes: Tensor, variances: Tensor, rest: Tensor, fitted: Tensor) -> None:
+        "Take mean, K orthonormal directions and their variances, and one variance () for all that remains."
+        self.take(axes, torch.eye(self.shape[0]))
+        given = {"center": center, "variances": variances, "rest": rest, "fitted": fitted}
+        for name, value in given.items(): getattr(self, name).copy_(value)
+        self.band.zero_().index_fill_(0, self.places, len(self.rest))
+        self.weights.copy_((torch.tensor(SCALES) == 1).to(self.weights))
 
     def known(self, left: Tensor) -> Tensor:
         "The variances (K,) once a code is known that leaves the share `left` (k,) of the first k."
@@ -348,12 +526,7 @@ class Gaussian(nn.Module):
     def spread(self, variances: Tensor | None = None) -> Tensor:
         "The mean variance of a pixel, (); with the `variances` (K,) of the directions in place of its own."
         own = self.variances if variances is None else variances
-        return (own.sum() + (len(self.center) - len(own)) * self.rest) / len(self.center)
-
-    def estimates(self, v: Tensor, gamma: Tensor, variances: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        "As `gaussian_estimates`, of images (N, C, H, W), with its own variances or others (K,) in their place."
-        own = self.variances if variances is None else variances
-        return gaussian_estimates(v, gamma, self.axes, own, self.rest)
+        return (own.sum() + torch.cat([self.rest, self.rest.new_zeros(1)])[self.band].sum()) / len(self.center)
 
     @torch.no_grad()
     def level(self, x_t: Tensor, u: Tensor, vp: bool = True) -> Tensor:
@@ -361,15 +534,16 @@ class Gaussian(nn.Module):
 
         The most likely of the grid, refined by a parabola through its neighbours; `vp`: b^2 + c^2 = 1, else b = 1.
         """
-        u, flat, mean = u.double().to(x_t.device), x_t.flatten(1).double(), self.center.double()
-        axes, gamma = self.axes.double(), u.exp()
-        b = torch.sqrt(gamma / (1 + gamma)) if vp else torch.ones_like(u)
-        l, many = torch.cat([self.rest[None], self.variances]).double(), len(mean) - len(axes)
-        var = b[:, None] ** 2 * (l + 1 / gamma[:, None])  # (M, K + 1), of every direction at every level
-        along = (flat @ axes.T)[:, None] - b[:, None] * (axes @ mean)  # (N, M, K)
-        size = (flat**2).sum(1)[:, None] - 2 * b * (flat @ mean)[:, None] + b**2 * (mean**2).sum()
-        across = (size - (along**2).sum(2)).clamp(min=0)
-        cost = (along**2 / var[:, 1:] + var[:, 1:].log()).sum(2) + across / var[:, 0] + many * var[:, 0].log()
+        u = u.double().to(x_t.device)
+        gamma = u.exp()[:, None]
+        b = (gamma / (1 + gamma)).sqrt() if vp else torch.ones_like(gamma)  # (M, 1)
+        (along, across), (first, rest) = (self.split(v.to(x_t)) for v in (x_t.flatten(1), self.center[None]))
+        (e, size), (cross, _), (own, _) = self.energies(across), self.energies(across, rest), self.energies(rest)
+        energy = (e[:, None] - 2 * b * cross[:, None] + b**2 * own[:, None]).clamp(min=0)  # (N, M, B)
+        noise = b**2 / gamma
+        cost = -self.likely(energy, size, noise[..., None], (b**2)[..., None])[1].logsumexp(-1).sum(-1)
+        var = b**2 * self.variances.double() + noise
+        cost = cost + (((along[:, None] - b * first[:, None]) ** 2 / var) + var.log()).sum(-1) / 2
         i = cost.argmin(1).clamp(1, len(u) - 2)[:, None]
         low, mid, high = (cost.gather(1, i + k)[:, 0] for k in (-1, 0, 1))
         bend = (low - 2 * mid + high).clamp(min=1e-12)
@@ -438,7 +612,7 @@ class GaussianDenoiser(Denoiser):
 
 
 # %% [markdown]
-# In the six-dimensional world above the estimate must be the exact one, $\mathbb E[x_0|x_t]$ without a code and $\mathbb E[x_0|x_t,z]$ with it, on every path; on a bridge that ends at the picture of the code, it must be what conditioning a Gaussian gives. The network here says nothing.
+# In the six-dimensional world above the estimate must be the exact one, without a code and with it, on every path; on a bridge that ends at the picture of the code, what conditioning gives. The network here says nothing.
 
 # %%
 whole = Gaussian((6, 1, 1)).double()
@@ -472,7 +646,7 @@ for path in (VPCosine(), VPLinear(), VE(), Pinned(VPLinear(0.1, 2.0))):
         test_close(told.residual(shaped(x0), shaped(eps), t).flatten(1), r, eps=1e-8)
 
 # %% [markdown]
-# Single precision does it too, at both ends of the noise scale: digits, with the residual in double precision beside it. At the end of a bridge, where $\gamma=0$, the estimate is the mean; without noise it is the image.
+# Single precision does it too, beside double, at both ends of the noise scale. At the end of a bridge, where $\gamma=0$, the estimate is the mean; without noise it is the image.
 
 # %%
 whole = Gaussian((1, 8, 8), 40)
@@ -502,20 +676,21 @@ Table(worst, r"$\log\gamma$", "largest error / root mean square of the residual"
 #
 # $$\hat u=\arg\min_u\sum_j\Big[\log(b^2\ell_j+c^2)+\frac{(e_j^\top x_t-b\,m_j)^2}{b^2\ell_j+c^2}\Big].$$ {#eq-gauss-level}
 #
-# How well? The **Fisher information** is the mean curvature of minus the log-likelihood in the unknown. It adds up over independent numbers, and for many of them the most likely value has a variance of one over it (a fact of statistics that we only check). One normal number of mean zero and variance $e^\rho$ costs $\tfrac12(\rho+y^2e^{-\rho})$, whose curvature in $\rho$ has the mean $\tfrac12$. What the means $b\,m_j$ tell is left out. Here $b^2\ell+c^2=(1+\gamma\ell)/(1+\gamma)$, so the logarithm's derivative in $u$ is $w_j-b^2$, and for many directions
+# How well? The **Fisher information**, the mean curvature of minus the log-likelihood in the unknown, adds up over independent numbers, and the most likely value has a variance of one over it (for many numbers; we only check it). One normal number of mean zero and variance $e^\rho$ costs $\tfrac12(\rho+y^2e^{-\rho})$, of mean curvature $\tfrac12$ in $\rho$. (What the means tell is left out.) Here $b^2\ell+c^2=(1+\gamma\ell)/(1+\gamma)$, so the logarithm's derivative in $u$ is $w_j-b^2$, and for many directions
 #
 # $$\operatorname{std}\hat u\approx\Big[\tfrac12\sum_j(w_j-b^2)^2\Big]^{-1/2},$$ {#eq-gauss-fisher}
 #
-# $\sqrt{2/d}/b^2$ where no direction is seen. Where all are, $w_j\approx1\approx b^2$, and the level cannot be told, nor need it: the image is clear. In much noise ($b^2\ll1$) it cannot be told either; the estimate then tends to the noisy end, where nothing is said (this is not checked here). Between the two, on Gaussian images with the moments of the patches, the prediction holds within a fifth:
+# $\sqrt{2/d}/b^2$ where no direction is seen. Where all are, $w_j\approx1\approx b^2$, and the level cannot be told, nor need it: the image is clear. In much noise ($b^2\ll1$) it cannot be told either. Scales that are unknown add to @eq-gauss-level the sum over them; with one scale, and images with the moments of the patches, the prediction holds within a fifth:
 
 # %%
 pictures = Gaussian(patches.shape[1:], 128)
 pictures.fit(patches)
-l = torch.cat([pictures.variances, pictures.rest.expand(768 - 128)])
-made = torch.randn(400, 768, generator=g)
-along = made @ pictures.axes.T
-flat = pictures.rest.sqrt() * (made - along @ pictures.axes)
-flat = pictures.center + flat + (along * pictures.variances.sqrt()) @ pictures.axes
+pictures.weights.copy_((torch.tensor(SCALES) == 1).float())  # one scale: a Gaussian
+rest = torch.cat([pictures.rest, torch.zeros(1)])[pictures.band]
+l = torch.cat([pictures.variances, rest[rest > 0]])
+along = torch.randn(400, 128, generator=g) * pictures.variances.sqrt()
+across = torch.randn(400, 768, generator=g) * rest.sqrt()
+flat = pictures.center + pictures.join(along, across)
 u, rows = torch.linspace(-9, 14, 93), {}
 for at in (0.0, 2.0, 4.0, 6.0):
     gamma = math.exp(at)
@@ -532,7 +707,7 @@ Table(rows, r"$\log\gamma$")
 # %% [markdown]
 # ## Images are not Gaussian
 #
-# Then @eq-lin-law is not the law of $z$ given $x_t$, only the best *linear* account of it. Two things stay true, because they involve second moments only: of all affine estimates of the code, the mean has the least squared error, and the variance is that error, averaged over images. A network has to find the rest, and, begun here, nothing but the rest. Below: the estimate is the one of least squares, $A\,\Sigma\,b\,(b^2\Sigma+c^2I)^{-1}(x_t-b\,m)$, and the errors are what the variances say.
+# Then @eq-lin-law is not the law of $z$ given $x_t$, only the best *linear* account of it. Two things stay true, because they involve second moments only: of all affine estimates of the code, the mean has the least squared error, and the variance is that error, averaged over images. Below: the estimate is $A\,\Sigma\,b\,(b^2\Sigma+c^2I)^{-1}(x_t-b\,m)$, and the errors are what the variances say.
 
 # %%
 own = LinearCode((1, 8, 8), 12).double()
@@ -555,7 +730,7 @@ for v in torch.tensor([0.05, 0.5, 5.0]).double():
 Table(rows, "squared error / said")
 
 # %% [markdown]
-# Before `fit`, and where there is nothing to tell, the code says its prior; more axes than images, or than values in an image, are left out. Sets with less variance than images have still give a Gaussian that denoises.
+# Before `fit`, and where there is nothing to tell, the code says its prior; superfluous axes are left out. Sets without variance still give a Gaussian that denoises.
 
 # %%
 few = LinearCode((1, 8, 8), 12)
@@ -636,6 +811,5 @@ assert covariance(-4.0)[0, 1].abs() > 0.2  # an encoder of separate axes cannot 
 # %% [markdown]
 # ## What can go wrong
 #
-# * **Components with no variance.** Their scale is $1/\sqrt{\ell_j}$: a direction that no training image uses would blow up in a test image. They are left out.
 # * **Taking principal components for factors.** They order directions by variance, whatever made it. Which factor is which is a question for [Disentanglement](../measures/32_disentanglement.ipynb).
-# * **Using the clean image's law on noisy images.** With $w=1$ at every level the code is overconfident, and its guidance does harm (the "clean encoder" of [SAMI](../models/14_sami.ipynb)).
+# * **Using the clean image's law on noisy images.** With $w=1$ at every level the code is overconfident, and its guidance does harm.

@@ -144,6 +144,7 @@ class Autoencoder(nn.Module):
     """
 
     start = "prior"  # of the bound: "prior" for a diffusion, "model" for a bridge
+    eta = 0.0  # share of fresh noise in draws, unless told otherwise
     endpoint_noise = 0.0  # standard deviation of x_T around `endpoint(z)`
     progress = 1.0  # share of the training that is done; a training sets it before every step
 
@@ -250,15 +251,17 @@ def walker(self: Autoencoder, z: Tensor, xT: Tensor | None, mode: str) -> Callab
 
 
 @patch
-def decode(self: Autoencoder, z: Tensor, mode: str = "point", steps: int = 10, *, eta: float = 0.0, order: int = 2,
+def decode(self: Autoencoder, z: Tensor, mode: str = "point", steps: int = 10, *, eta: float | None = None, order: int = 2,
            grid: str = "graded", seed: int | torch.Generator | None = 0) -> Tensor:
     """Images (N, C, H, W) in [-1, 1] for codes (N, z_dim), with `steps` evaluations of the `walker`.
 
-    `mode` "point" (one image per code) or "sample" (a draw); `eta`, `order`, `grid` as in `samplers.sample`.
+    `mode` "point" (one image per code) or "sample" (a draw); `eta`, `order`, `grid` as in `samplers.sample`, a draw's
+    `eta` the model's own if None.
     """
     shaped = isinstance(z, Tensor) and z.is_floating_point() and z.ndim == 2 and z.shape[1] == self.z_dim and len(z) > 0
     require(shaped and bool(z.isfinite().all()), "z", z, f"finite codes (N, {self.z_dim})")
     g = rng(seed, self.device)
+    eta = self.eta if eta is None and mode == "sample" else eta or 0.0
     how = {"mode": mode, "eta": eta, "order": order, "grid": grid, "clip": 1.0, "seed": g}
 
     def part(zb):
@@ -366,7 +369,7 @@ def loss(self: Autoencoder, x: Tensor, g: torch.Generator) -> tuple[Tensor, dict
 BEGINNINGS = ("gaussian", "random")
 BEGIN_IMAGES = 10_000  # as many, at most, decide where a model begins
 LEFT = 0.01  # share of a coded variance that is never taken for known: codes may be noised, and learn to say other things
-COMPONENTS = 256  # directions of the Gaussian that models begin as, or as many as the code has axes
+COMPONENTS = 64  # directions of the Gaussian that models begin as, or as many as the code has axes
 
 
 @patch
@@ -484,7 +487,7 @@ def finish(self: Autoencoder, x: Tensor) -> None:
 
 # %%
 #| exports
-FORMATS = (1, 2)  # 1 was written before models began as Gaussians
+FORMATS = (1, 2, 3)  # 1: before models began as Gaussians; 2: those with one variance for all that remains
 PATHS = (paths.VPLinear, paths.VPCosine, paths.VE, Discrete)
 PRIORS = (GaussianPrior, DiffusionPrior)
 
@@ -584,6 +587,18 @@ def older(cls: Autoencoder, config: dict) -> dict:
     return {"begin": "random", **config} if "begin" in inspect.signature(cls.__init__).parameters else config
 
 
+@patch
+def known_as(self: Autoencoder, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    "The weights of a saved model by today's names; the model's Gaussian gets as many directions as the saved one."
+    if "gaussian.variances" not in weights: return weights
+    self.gaussian = Gaussian(self.shape, len(weights["gaussian.variances"]))
+    if "gaussian.axes" not in weights: return weights
+    old = {k.removeprefix("gaussian."): v for k, v in weights.items() if k.startswith("gaussian.")}
+    self.gaussian.isotropic(**old)
+    rest = {k: v for k, v in weights.items() if not k.startswith("gaussian.")}
+    return rest | {f"gaussian.{k}": v for k, v in self.gaussian.state_dict().items()}
+
+
 @patch(cls_method=True)
 def load(cls: Autoencoder, folder: str | os.PathLike, **given) -> Autoencoder:
     "The model saved in `folder`, of this class, on the CPU. `given`: arguments that JSON could not keep (networks)."
@@ -595,7 +610,7 @@ def load(cls: Autoencoder, folder: str | os.PathLike, **given) -> Autoencoder:
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
             model = cls(**({k: _argument(v) for k, v in config["config"].items()} | given))
             model.prior = _prior(model.z_dim, config.get("prior", {"class": "GaussianPrior"}))
-            model.load_state_dict({k: v.clone() for k, v in weights.items()}, assign=True)
+            model.load_state_dict({k: v.clone() for k, v in model.known_as(weights).items()}, assign=True)
     except (TypeError, KeyError, AttributeError, RuntimeError) as e:
         got = f"{type(e).__name__} for {folder}: {e}"
         raise ValueError(f"folder: expected the arguments and weights of a {cls.__name__}, got {got}") from e

@@ -137,7 +137,7 @@ class DBAE(Autoencoder):
 
     def _check_size(self, xT: Tensor) -> None:
         "`ValueError` for endpoints (N, C, H, W) more than ten times as large as those of the training."
-        size, usual = float(xT.detach().square().flatten(1).mean(1).max()) ** 0.5, self.stats.varT**0.5
+        size, usual = float(xT.detach().square().flatten(1).mean(1).max()) ** 0.5, max(self.stats.varT**0.5, 0.01)
         most = f"endpoints of at most {10 * usual:.3g}, ten times those of the training"
         require(size <= 10 * usual, "xT", f"root mean square {size:.3g}", most)
 

@@ -298,7 +298,15 @@ def describe(self: _Run) -> None:
     "Write what has been done so far to `model.trained`."
     seconds = round(time.perf_counter() - self.begin, 1)
     done = {"steps": self.steps, "seconds": seconds, "images": len(self.feed), "ended": self.ended}
+    if not self.steps and self.model.gaussian is not None: done["model"] = "the Gaussian it begins as"
     self.model.trained = done | self.record
+
+
+@patch
+def look(self: _Run) -> None:
+    "In place of a training: what a model observes of a first batch, and no step."
+    self.losses(next(self.order), backward=False)
+    self.ema, self.ended = EMA(self.model, self.record["ema"]), "budget"
 
 
 @patch
@@ -438,11 +446,11 @@ class Fit:
 
 
 def _loop(run: _Run, now: _Now, total: float, timed: bool, progress: bool) -> None:
-    "Train until the budget of `total` steps, or seconds if `timed`, is spent; at least one step."
+    "Train until the budget of `total` steps, or seconds if `timed`, is spent; at least one step in any time."
     name, unit = type(run.model).__name__, "s" if timed else "step"
     gone = lambda: float(run.procs.gather([time.perf_counter() - run.begin])[0])
     with tqdm(total=math.ceil(total), disable=not progress or run.procs.rank > 0, unit=unit, desc=name) as bar:
-        while not run.steps or (spent := gone() if timed else run.steps) < total:
+        while (not run.steps and timed) or (spent := gone() if timed else run.steps) < total:
             run.step(next(run.order), spent / total if run.steps else 0.0)
             done = min(int(time.perf_counter() - run.begin), bar.total) if timed else run.steps
             bar.update(done - bar.n)
@@ -492,6 +500,7 @@ def _train(run: _Run, now: _Now, total: float, timed: bool, progress: bool) -> F
     run.lap("start")
     try:
         if not run.params: run.ended = "budget"
+        elif not total: run.look()
         elif run.ended != "budget": _loop(run, now, total, timed, progress)
     finally: done = _settle(run, now.store)
     return done
@@ -519,7 +528,7 @@ def _budget(steps: int | None, minutes: float | None) -> tuple[float, bool]:
     "The budget, and whether it is in seconds rather than steps."
     require(steps is None or minutes is None, "steps", (steps, minutes), "steps or minutes, not both")
     if minutes is not None: return 60 * require_number(minutes, "minutes", 0, above=True), True
-    return require_int(2000 if steps is None else steps, "steps"), False
+    return require_int(2000 if steps is None else steps, "steps", low=0), False
 
 
 def _record(n: int, world: int, batch_size, lr, ema, clip, seed, log_every, warmup, accumulate, precision) -> dict:
@@ -557,7 +566,8 @@ def fit(model: Autoencoder, x: Tensor | np.ndarray | Dataset, steps: int | None 
     `precision` "bf16" and `compile` (True, or a backend) of the networks. Every `every` steps: the loss on images
     `val`, `callback(step, model)` with averaged weights, and the state and model in the folder `run` (with a `note`),
     from which `resume` goes on, bit for bit on the CPU.
-    At least one step is taken, if anything can be trained. Afterwards the averaged weights are in place, the prior is
+    With `steps=0` the model is what it begins as, a Gaussian if it begins there; in `minutes`, at least one step is
+    taken, if anything can be trained. Afterwards the averaged weights are in place, the prior is
     fitted, and `model.trained` says what was done; so, too, after an interrupt, and after `FloatingPointError`: a loss
     or gradient that is not finite. `ValueError` for bad arguments, `OSError` if a state cannot be written.
     """

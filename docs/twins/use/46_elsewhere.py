@@ -24,7 +24,7 @@ from safetensors import torch as safetensors
 from torch import Tensor, nn
 
 from scoreae.core.checks import require, require_int
-from scoreae.foundations.gaussians import GaussianDenoiser
+from scoreae.foundations.gaussians import GaussianDenoiser, Remainder
 from scoreae.foundations.paths import Coefs
 from scoreae.foundations.scores import Denoiser, scalings
 from scoreae.images.files import staged
@@ -281,9 +281,7 @@ class NoiseUNet(ModelMixin, ConfigMixin):
         self.register_buffer("table", torch.zeros(timesteps, 7))  # scale, log gamma, shares, b, c, what is shown
         if known:  # the Gaussian that the network corrects
             self.register_buffer("center", torch.zeros(shape))
-            self.register_buffer("axes", torch.zeros(components, math.prod(shape)))
-            self.register_buffer("variances", torch.ones(components))
-            self.register_buffer("rest", torch.ones(()))
+            self.first = Remainder(shape, components)
 
     def forward(self, sample, timestep, return_dict=True):
         at = torch.as_tensor(timestep, device=sample.device).flatten().expand(len(sample)).to(self.table)
@@ -292,8 +290,8 @@ class NoiseUNet(ModelMixin, ConfigMixin):
         scale, level, own, share, b, c, shown = (v.reshape(-1, 1, 1, 1) for v in row.unbind(1))
         first, told = own * sample, None
         if self.config.components:
-            v, known = (sample - b * self.center) / c, (self.axes, self.variances, self.rest)
-            image, first = gaussian_estimates(v, (b / c).square().flatten(), *known)
+            v, gamma = (sample - b * self.center) / c, (b / c).square().flatten()
+            image, first = self.first.estimates(v, gamma)
             told = torch.cat([self.center + image, shown * first], 1)
         noise = first - share * self.net(scale * sample, level.flatten(), extra=told)
         return UNet2DOutput(sample=noise) if return_dict else (noise,)
@@ -307,8 +305,9 @@ def _component() -> str:
     from scoreae.models import networks
 
     blocks = (networks.LevelEmbedding, networks._norm, networks._conv, networks._zero, networks.ResBlock)
-    parts = (*blocks, networks.resolutions, checks.check_shape, networks.UNet, gaussians.gaussian_estimates)
-    return COMPONENT.replace("SOURCE", "\n\n".join(map(inspect.getsource, parts)))
+    parts = (*blocks, networks.resolutions, checks.check_shape, networks.UNet, gaussians.cosines, gaussians.Basis, gaussians.Remainder)
+    known = f"BANDS, SCALES = {gaussians.BANDS}, {gaussians.SCALES}\n"
+    return COMPONENT.replace("SOURCE", "\n\n".join([known, *map(inspect.getsource, parts)]))
 
 
 def _noise_table(D: Denoiser, alpha_bar: Tensor) -> Tensor:
@@ -328,8 +327,9 @@ def _own_component(D: Denoiser, net: UNet, folder: Path, alpha_bar: Tensor, shap
     width, known = net.stem.out_channels, {"sample_size": list(shape[1:]), "in_channels": shape[0]}
     weights = {f"net.{k}": v for k, v in net.state_dict().items()} | {"table": _noise_table(D, alpha_bar)}
     if isinstance(D, GaussianDenoiser):
-        weights |= {"center": D.center, "axes": D.gaussian.axes, "variances": D.variances, "rest": D.gaussian.rest}
-    components = len(weights.get("variances", ()))
+        first = Remainder(shape, len(D.variances)).state_dict()
+        weights |= {"center": D.center} | {f"first.{k}": v for k, v in D.gaussian.state_dict().items() if k in first}
+    components = len(weights.get("first.variances", ()))
     config = {"_class_name": "NoiseUNet", **known, "width": width, "timesteps": len(alpha_bar), "components": components}
     weights = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
     write_atomic(folder / "noise_unet.py", _component().encode())
