@@ -155,7 +155,7 @@ def damage(how: str, folder: Path) -> None:
         "config is a list": lambda: config.write_text("[1, 2]"),
         "config is binary": lambda: config.write_bytes(b"\xff\xfe\x00"),
         "config is deep": lambda: config.write_text("[" * 100_000),
-        "unknown format": lambda: put(format=3),
+        "unknown format": lambda: put(format=99),
         "format is true": lambda: put(format=True),
         "unknown class": lambda: put(**{"class": "VQVAE"}),
         "another class": lambda: put(**{"class": "PCA" if data["class"] != "PCA" else "AE"}),
