@@ -18,6 +18,7 @@ import torch
 import scoreae as sa
 from bench.stored import RESULTS, add_row
 from scoreae.core.checks import rng, sqnorm
+from scoreae.foundations.gaussians import SCALES, Gaussian
 
 ASKED, LEVELS = (0, 10, 30, 100, 300, 1000), tuple(range(-4, 15, 2))
 MODELS = {
@@ -93,6 +94,31 @@ def controls(sets: list, a) -> dict:
     return {"PCA": round(error(pca.reconstruct(test), test), 5), "mean image": round(error(x.mean(0)[None], test), 5)}
 
 
+@torch.no_grad()
+def density(known: Gaussian, y: torch.Tensor) -> float:
+    "Minus the log density of images, in bits a dimension of 256 grey levels."
+    along, across = known.split(y.flatten(1) - known.center)
+    var = known.variances.double()
+    log_p = known.likely(*known.energies(across), 0.0, 1.0)[1].logsumexp(-1).sum(1)
+    log_p = log_p - (along**2 / var + var.log()).sum(1) / 2 - y[0].numel() / 2 * math.log(2 * math.pi)
+    return round(float(-log_p.mean()) / y[0].numel() / math.log(2) + math.log2(127.5), 3)
+
+
+def remainders(sets: list) -> dict:
+    "Bits of test images under Gaussians of the training images, by what is known of what remains."
+    (x, test), found = sets, {}
+    for k in (64, 256):
+        known = Gaussian(tuple(x.shape[1:]), k)
+        known.fit(x[:10_000])
+        found[f"{k} directions, bands with scales"] = density(known, test)
+        known.weights.copy_((torch.tensor(SCALES) == 1).float())
+        found[f"{k} directions, bands"] = density(known, test)
+        free = known.rest[known.band[known.band < len(known.rest)]]
+        known.rest.fill_(float(free.mean()))
+        found[f"{k} directions, one variance"] = density(known, test)
+    return {"bits/dim": found}
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     for name, value in (("steps", 1000), ("fewer", 300), ("seeds", 3), ("width", 16), ("threads", 1)):
@@ -111,6 +137,7 @@ def main():
     for name, (where, load, k) in ((n, g) for n, g in given.items() if g[0]):
         sets, a.z_dim = load(where), k
         add_row(a.out, {"set": name, "model": "controls"}, lambda s=sets: controls(s, a), **about)
+        add_row(a.out, {"set": name, "model": "remainders"}, lambda s=sets: remainders(s), **about)
         for seed, model, begin in ((s, m, b) for s in range(a.seeds) for m in a.models for b in a.begins):
             key = {"set": name, "model": model, "begin": begin, "k": k, "seed": seed}
             add_row(a.out, key, lambda m=model, b=begin, s=seed, own=sets: train(m, b, s, own, a), **about)
