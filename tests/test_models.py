@@ -305,3 +305,18 @@ def test_scales_of_bands_are_found_and_explain_unlike_images():
         assert far[0] < 1.7 and far[1] < 1.1 if name == "mixture" else far[0] > 10
         known.weights.copy_((torch.tensor(SCALES) == 1).float())
     assert likely["mixture"] > likely["Gaussian"] + 0.5
+
+
+def test_a_gaussian_of_format_2_has_one_variance_for_the_rest():
+    g = torch.Generator().manual_seed(0)
+    axes = torch.linalg.qr(torch.randn(192, 6, generator=g))[0].T
+    l, rest, gamma = torch.rand(6, generator=g) + 0.1, torch.tensor(0.003), 10.0 ** torch.arange(-2.0, 5.0)
+    known = Gaussian((3, 8, 8), 6)
+    known.isotropic(torch.zeros(192), axes, l, rest, torch.tensor(1))
+    v = (20 * torch.randn(7, 192, generator=g)).view(7, 3, 8, 8)  # unlike the Gaussian, which has but one scale
+    Sigma = rest * torch.eye(192) + axes.T @ torch.diag(l - rest) @ axes
+    for i, (image, noise) in enumerate(zip(*known.estimates(v, gamma), strict=True)):
+        want = torch.linalg.solve((torch.eye(192) + gamma[i] * Sigma).double(), v[i].flatten().double())
+        torch.testing.assert_close(noise.flatten().double(), want, atol=1e-4, rtol=1e-3)
+        want = gamma[i].sqrt() * Sigma.double() @ want
+        torch.testing.assert_close(image.flatten().double(), want, atol=1e-4, rtol=1e-3)

@@ -178,7 +178,9 @@ class Remainder(Basis):
         "Minus variances / 2 and log p, (..., B, S), of bands with this energy (..., B), in noise; for every scale."
         l = self.rest.double()[:, None] * torch.tensor(SCALES, dtype=torch.float64, device=self.rest.device)
         var = signal * l + noise
-        return l, self.weights.double().clamp(min=1e-30).log() - (size[:, None] * var.log() + energy[..., None] / var) / 2
+        w = self.weights.double()
+        log_w = torch.where(w > 0, w.clamp(min=1e-30).log(), -math.inf)
+        return l, log_w - (size[:, None] * var.log() + energy[..., None] / var) / 2
 
     def estimates(self, v: Tensor, gamma: Tensor, variances: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x0_hat - m and eps_hat, (N, ...), from images in units of their noise, v = (x_t - b m) / c, at gamma (N,).
