@@ -368,7 +368,7 @@ test_close(basis.mirrored(basis.mirrored(one)), one, eps=1e-12)
 test_close(cosines(7, one) @ cosines(7, one).T, torch.eye(7), eps=1e-12)
 
 # %% [markdown]
-# Waves of about the same variance and the same colour form a *band* of $n$ coordinates with one variance $\tau^2$. Now pictures differ: one is smooth, the next is all leaves, and a band that is weak in one is strong in the other. So every band of an image has a scale $s$ of its own, one of `SCALES`, which is drawn with the probability $\pi_s$ (a **Gaussian scale mixture**: Wainwright and Simoncelli 2000):
+# Waves of about the same variance and the same colour form a *band* of $n$ coordinates with one variance $\tau^2$. Now pictures differ: one is smooth, the next is all leaves, and a band that is weak in one is strong in the other. So every band of an image has a scale $s$ of its own, one of `SCALES`, which is drawn with the probability $\pi_s$ (a **Gaussian scale mixture** [@wainwright2000scale]):
 #
 # $$r\,|\,s\sim\mathcal N(0,\,s\,\tau^2I),\qquad p(s|v)\propto\pi_s\,(1+\gamma s\tau^2)^{-n/2}\exp\Big(-\frac{\|v\|^2}{2(1+\gamma s\tau^2)}\Big).$$ {#eq-gauss-scales}
 #
