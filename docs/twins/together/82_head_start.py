@@ -121,7 +121,7 @@ Table({k: {"photographs": v, "clothes": clothes[k]} for k, v in photos.items()},
 # %% [markdown]
 # Without any network the second table says what each part is worth to images of the test: photographs gain as much by a variance for every band as by a scale of the image's own on top of it, because smooth skies and leaves no longer share one. Directions beyond 64 do harm there: they fit the pictures of the training. Clothes gain little by scales.
 #
-# Of the grey clothes (28×28, codes of 16 numbers), whose background is exactly black, a Gaussian knows less. Points and draws still begin near the ends of the long trainings; bits do not, and at equal time SAMI's are behind those of before: exact black is what no mixture of Gaussians says. One seed:
+# Of the grey clothes (28×28, codes of 16 numbers), whose background is exactly black, a Gaussian knows less. Points and draws still begin near the ends of the long trainings; bits do not, and after 300 steps SAMI's and DBAE's are behind those of the same time before. A guess: exact black is what no mixture of Gaussians says. One seed:
 
 # %%
 grey = {}
