@@ -47,7 +47,7 @@ for model in both:
 
 # %%
 #| label: fig-seconds
-#| fig-cap: 'Begun as the Gaussian (solid), all three models stand at the error of PCA, and at fewer bits than a thousand steps give, before their first step; begun as before (dashed, three seeds), they are behind it after ten minutes. Draws of SAMI by a walk with fresh noise.'
+#| fig-cap: 'Begun as the Gaussian (solid, one seed), all three models stand at the error of PCA, and at fewer bits than a thousand steps give, before their first step; begun as before (dashed, three seeds), they are behind it after ten minutes. Draws of SAMI by a walk with fresh noise.'
 #| fig-alt: 'Three charts against processor seconds: squared error of points and of draws, and bits a dimension. Solid curves are flat and begin at thirteen seconds, near the dotted line of PCA for points, a little above it for draws, and at 4.9 bits. Dashed curves begin ten to twenty times higher, or at 9.5 bits, and fall unevenly, without reaching the solid ones.'
 fig, panels = plt.subplots(1, 3, figsize=(7.4, 3.2))
 panels[0].sharey(panels[1])
