@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import scoreae as sa
-from scoreae.foundations.gaussians import SCALES, Gaussian
+from scoreae.foundations.gaussians import Gaussian
 from scoreae.foundations.scores import Denoiser
 from scoreae.models.zoo import MODELS
 
@@ -295,15 +295,14 @@ def test_scales_of_bands_are_found_and_explain_unlike_images():
     likely, noise = {}, torch.randn(x.shape, generator=g)
     for name in ("mixture", "Gaussian"):
         across = known.split(x.flatten(1) - known.center)[1]
-        energy, size = known.energies(across)
-        log_p = known.likely(energy, size, 0.0, 1.0)[1]
+        log_p = known.likely(known.energies(across), 0.0, 1.0)
         likely[name] = float(log_p.logsumexp(-1).sum(1).mean()) / 252
         guess = known.estimates(10 * x + noise, torch.full((400,), 100.0))[0]
         error = (guess - x).square().mean((1, 2, 3))
         best = 0.02**2 / (1 + 100 * 0.02**2), 0.32**2 / (1 + 100 * 0.32**2)
         far = [float(error[strong == s].mean()) / best[s] for s in (0, 1)]
         assert far[0] < 1.7 and far[1] < 1.1 if name == "mixture" else far[0] > 10
-        known.weights.copy_((torch.tensor(SCALES) == 1).float())
+        known.one_scale()
     assert likely["mixture"] > likely["Gaussian"] + 0.5
 
 

@@ -18,7 +18,7 @@ import torch
 import scoreae as sa
 from bench.stored import RESULTS, add_row
 from scoreae.core.checks import rng, sqnorm
-from scoreae.foundations.gaussians import SCALES, Gaussian
+from scoreae.foundations.gaussians import Gaussian
 
 ASKED, LEVELS = (0, 10, 30, 100, 300, 1000), tuple(range(-4, 15, 2))
 MODELS = {
@@ -99,7 +99,7 @@ def density(known: Gaussian, y: torch.Tensor) -> float:
     "Minus the log density of images, in bits a dimension of 256 grey levels."
     along, across = known.split(y.flatten(1) - known.center)
     var = known.variances.double()
-    log_p = known.likely(*known.energies(across), 0.0, 1.0)[1].logsumexp(-1).sum(1)
+    log_p = known.likely(known.energies(across), 0.0, 1.0).logsumexp(-1).sum(1)
     log_p = log_p - (along**2 / var + var.log()).sum(1) / 2 - y[0].numel() / 2 * math.log(2 * math.pi)
     return round(float(-log_p.mean()) / y[0].numel() / math.log(2) + math.log2(127.5), 3)
 
@@ -111,10 +111,10 @@ def remainders(sets: list) -> dict:
         known = Gaussian(tuple(x.shape[1:]), k)
         known.fit(x[:10_000])
         found[f"{k} directions, bands with scales"] = density(known, test)
-        known.weights.copy_((torch.tensor(SCALES) == 1).float())
+        known.one_scale()
         found[f"{k} directions, bands"] = density(known, test)
-        free = known.rest[known.band[known.band < len(known.rest)]]
-        known.rest.fill_(float(free.mean()))
+        size = known.members.sum(0)
+        known.rest.fill_(float(size / size.sum() @ known.rest))
         found[f"{k} directions, one variance"] = density(known, test)
     return {"bits/dim": found}
 

@@ -199,7 +199,7 @@ def decode(self: Autoencoder, z: Tensor, mode: str = "point", steps: int = 10, *
     shaped = isinstance(z, Tensor) and z.is_floating_point() and z.ndim == 2 and z.shape[1] == self.z_dim and len(z) > 0
     require(shaped and bool(z.isfinite().all()), "z", z, f"finite codes (N, {self.z_dim})")
     g = rng(seed, self.device)
-    eta = self.eta if eta is None and mode == "sample" else eta or 0.0
+    if eta is None: eta = self.eta if mode == "sample" else 0.0
     how = {"mode": mode, "eta": eta, "order": order, "grid": grid, "clip": 1.0, "seed": g}
 
     def part(zb):

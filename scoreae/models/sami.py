@@ -119,6 +119,10 @@ class SAMI(Autoencoder):
         self.draw_times(1, torch.Generator())
 
     @property
+    def levelled(self) -> bool:
+        "Whether the encoder's network is given a level: one that it is told, or one read from the picture."
+        return self.time_conditioned or self.gaussian is not None
+    @property
     def eta(self) -> float: return 0.0 if self.gaussian is None else 1.0
     @property
     def rate_weight(self) -> float: return annealed(self.kl_weight, self.anneal, self.progress)
@@ -190,7 +194,7 @@ def _networks(self: SAMI, given: Given | None, encoder: nn.Module | None, width:
         self.config["denoiser"] = given.spec
     self.net = given or UNet(self.shape, width, extra=0 if self.gaussian is None else 2 * self.shape[0])
     if self.regime == "frozen": self.net.eval().requires_grad_(False)
-    if encoder is None: encoder = HalfUNet(self.shape, 2 * self.z_dim, small, levels=self.time_conditioned or self.gaussian is not None)
+    if encoder is None: encoder = HalfUNet(self.shape, 2 * self.z_dim, small, levels=self.levelled)
     else: self.config["encoder"] = {"given": type(encoder).__name__}
     require(isinstance(encoder, nn.Module), "encoder", encoder, "a module, as in load(folder, encoder=...)")
     self.encoder_net = encoder
@@ -232,7 +236,7 @@ def codes(self: SAMI, x: Tensor, level: Tensor | None = None) -> tuple[Tensor, T
     "Mean and standard deviation (N, z_dim) of q(z | x) for clean or, with `level` = log gamma (N,), noisy images."
     if not self.time_conditioned and self.gaussian is not None: level = self.gaussian.level(x, self._grid(), self.path.vp)
     told = x.new_full(x.shape[:1], self.span[1]) if level is None else level
-    out = self.correction(x, told) if self.time_conditioned or self.gaussian is not None else self.correction(x)
+    out = self.correction(x, told) if self.levelled else self.correction(x)
     fits = isinstance(out, Tensor) and out.ndim == 2 and out.shape[1] == 2 * self.z_dim and out.shape[0] == x.shape[0]
     require(fits, "encoder", out, f"an output of shape (N, {2 * self.z_dim})")
     mean, raw = out.chunk(2, 1)

@@ -397,20 +397,36 @@ class Remainder(Basis):
         self.register_buffer("variances", torch.full((components,), 0.25))
         self.register_buffer("band", torch.zeros(dims, dtype=torch.int64).index_fill(0, self.places, n))
         self.register_buffer("rest", torch.full((n,), 0.25))  # tau^2
-        self.register_buffer("weights", (torch.tensor(SCALES) == 1).float().repeat(n, 1))
+        self.register_buffer("weights", torch.zeros(n, len(SCALES)))
+        self.one_scale()
 
-    def energies(self, across: Tensor, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        "Sums over every band of squares of coordinates (N, d), or of products with `other`: (N, B); and its size (B,)."
-        member = torch.nn.functional.one_hot(self.band, len(self.rest) + 1)[:, :-1].to(across)
-        return ((across * (across if other is None else other)) @ member).double(), member.sum(0).double()
+    def one_scale(self) -> None:
+        "Take s = 1 in every band: a Gaussian."
+        self.weights.copy_(torch.tensor(SCALES) == 1)
 
-    def likely(self, energy: Tensor, size: Tensor, noise: Tensor | float, signal: Tensor | float) -> tuple[Tensor, Tensor]:
-        "Minus variances / 2 and log p, (..., B, S), of bands with this energy (..., B), in noise; for every scale."
-        l = self.rest.double()[:, None] * torch.tensor(SCALES, dtype=torch.float64, device=self.rest.device)
-        var = signal * l + noise
+    @property
+    def members(self) -> Tensor:
+        "Which coordinate is in which band: ones and zeros (d, B)."
+        return torch.nn.functional.one_hot(self.band, len(self.rest) + 1)[:, :-1]
+
+    @property
+    def variance(self) -> Tensor:
+        "s tau^2 of every band and scale, (B, S)."
+        return self.rest.double()[:, None] * torch.tensor(SCALES, dtype=torch.float64, device=self.rest.device)
+
+    def energies(self, across: Tensor, other: Tensor | None = None) -> Tensor:
+        "Sums over every band of squares of coordinates (N, d), or of products with `other`: (N, B)."
+        return ((across * (across if other is None else other)) @ self.members.to(across)).double()
+
+    def likely(self, energy: Tensor, noise: Tensor | float, signal: Tensor | float) -> Tensor:
+        """log p of every scale and of bands with this energy (..., B), up to a constant: (..., B, S).
+
+        Their coordinates have the variance signal * s tau^2 + noise.
+        """
+        var, size = signal * self.variance + noise, self.members.sum(0).double()
         w = self.weights.double()
         log_w = torch.where(w > 0, w.clamp(min=1e-30).log(), -math.inf)
-        return l, log_w - (size[:, None] * var.log() + energy[..., None] / var) / 2
+        return log_w - (size[:, None] * var.log() + energy[..., None] / var) / 2
 
     def estimates(self, v: Tensor, gamma: Tensor, variances: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x0_hat - m and eps_hat, (N, ...), from images in units of their noise, v = (x_t - b m) / c, at gamma (N,).
@@ -419,16 +435,15 @@ class Remainder(Basis):
         """
         own, gamma = self.variances if variances is None else variances, gamma.double().reshape(-1, 1)
         along, across = self.split(v.flatten(1))
-        energy, size = self.energies(across)
-        l, log_p = self.likely(energy, size, 1.0, gamma[..., None])
-        p, own = log_p.softmax(-1), own.double()
+        p, l = self.likely(self.energies(across), 1.0, gamma[..., None]).softmax(-1), self.variance
+        own, size = own.double(), self.members.sum(0)
         shares = [(p * l / (1 + gamma[..., None] * l)).sum(-1), (p / (1 + gamma[..., None] * l)).sum(-1)]
         firsts = [own / (1 + gamma * own), 1 / (1 + gamma * own)]
-        spread = lambda f: torch.cat([f, f[:, :1]], 1)[:, self.band].to(v)
+        each = lambda f: torch.cat([f, f[:, :1]], 1)[:, self.band].to(v)  # of a band's coordinates, and of none
         root = gamma.sqrt()
-        image = self.join(along * (root * firsts[0]).to(v), across * spread(root * shares[0]))
+        image = self.join(along * (root * firsts[0]).to(v), across * each(root * shares[0]))
         most = (firsts[1].sum(1) + (shares[1] * size).sum(1))[:, None] / across.shape[1]  # a difference loses no digits
-        noise = self.join(along * (firsts[1] - most).to(v), across * spread(shares[1] - most))
+        noise = self.join(along * (firsts[1] - most).to(v), across * each(shares[1] - most))
         return image.view_as(v), (noise + most.to(v) * v.flatten(1)).view_as(v)
 
 
@@ -443,7 +458,7 @@ for at in (0.1, 1.0, 30.0):
     v = 3 * torch.randn(4, 2, 4, 4, generator=g, dtype=torch.float64)
     flat = v.flatten(1).requires_grad_()
     along, across = law.split(flat)
-    logs = law.likely(*law.energies(across), 1.0, at)[1].logsumexp(-1).sum()
+    logs = law.likely(law.energies(across), 1.0, at).logsumexp(-1).sum()
     var = 1 + at * law.variances
     logs = logs - (along**2 / var).sum() / 2
     score = torch.autograd.grad(logs, flat)[0]
@@ -481,7 +496,7 @@ class Gaussian(Remainder):
         pixels = (p.unflatten(1, self.shape).transpose(0, 1).flatten(1).double() for p in parts())
         self.take(self._completed(axes), torch.linalg.eigh(sum(p @ p.T for p in pixels))[1].T.flip(0))
         self._bands(sum(self.split(p)[1].double().square().sum(0) for p in parts()) / len(x))
-        self._scales(torch.cat([self.energies(self.split(p)[1])[0] for p in parts()]))
+        self._scales(torch.cat([self.energies(self.split(p)[1]) for p in parts()]))
         self.fitted.fill_(1)
 
     def _completed(self, axes: Tensor) -> Tensor:
@@ -498,16 +513,14 @@ class Gaussian(Remainder):
         within = (BANDS * (log - low) / (high - low).clamp(min=1e-6)).long().clamp(0, BANDS - 1)
         band = within + BANDS * torch.arange(self.shape[0], device=log.device)[:, None]
         self.band.copy_(band.view(-1).index_fill(0, self.places, len(self.rest)))
-        total = torch.zeros(len(self.rest) + 1, dtype=torch.float64, device=log.device).index_add(0, self.band, variances)
-        size = self.band.bincount(minlength=len(self.rest) + 1)
-        self.rest.copy_((total / size.clamp(min=1))[:-1].clamp(min=LEAST))
+        total = variances @ self.members.double()
+        self.rest.copy_((total / self.members.sum(0).clamp(min=1)).clamp(min=LEAST))
 
     def _scales(self, energy: Tensor, rounds: int = 30) -> None:
         "The most likely weights of the scales, by expectation and maximisation, of bands with this energy (N, B)."
-        size = self.band.bincount(minlength=len(self.rest) + 1)[:-1].double()
         self.weights.fill_(1 / len(SCALES))
         for _ in range(rounds):
-            p = self.likely(energy, size, 0.0, 1.0)[1].softmax(-1).mean(0)
+            p = self.likely(energy, 0.0, 1.0).softmax(-1).mean(0)
             self.weights.copy_((p + 1e-4) / (p + 1e-4).sum(1, keepdim=True))
 
     @torch.no_grad()
@@ -517,7 +530,7 @@ class Gaussian(Remainder):
         given = {"center": center, "variances": variances, "rest": rest, "fitted": fitted}
         for name, value in given.items(): getattr(self, name).copy_(value)
         self.band.zero_().index_fill_(0, self.places, len(self.rest))
-        self.weights.copy_((torch.tensor(SCALES) == 1).to(self.weights))
+        self.one_scale()
 
     def known(self, left: Tensor) -> Tensor:
         "The variances (K,) once a code is known that leaves the share `left` (k,) of the first k."
@@ -528,7 +541,7 @@ class Gaussian(Remainder):
     def spread(self, variances: Tensor | None = None) -> Tensor:
         "The mean variance of a pixel, (); with the `variances` (K,) of the directions in place of its own."
         own = self.variances if variances is None else variances
-        return (own.sum() + torch.cat([self.rest, self.rest.new_zeros(1)])[self.band].sum()) / len(self.center)
+        return (own.sum() + self.members.sum(0).to(self.rest) @ self.rest) / len(self.center)
 
     @torch.no_grad()
     def level(self, x_t: Tensor, u: Tensor, vp: bool = True) -> Tensor:
@@ -540,10 +553,10 @@ class Gaussian(Remainder):
         gamma = u.exp()[:, None]
         b = (gamma / (1 + gamma)).sqrt() if vp else torch.ones_like(gamma)  # (M, 1)
         (along, across), (first, rest) = (self.split(v.to(x_t)) for v in (x_t.flatten(1), self.center[None]))
-        (e, size), (cross, _), (own, _) = self.energies(across), self.energies(across, rest), self.energies(rest)
+        e, cross, own = self.energies(across), self.energies(across, rest), self.energies(rest)
         energy = (e[:, None] - 2 * b * cross[:, None] + b**2 * own[:, None]).clamp(min=0)  # (N, M, B)
         noise = b**2 / gamma
-        cost = -self.likely(energy, size, noise[..., None], (b**2)[..., None])[1].logsumexp(-1).sum(-1)
+        cost = -self.likely(energy, noise[..., None], (b**2)[..., None]).logsumexp(-1).sum(-1)
         var = b**2 * self.variances.double() + noise
         cost = cost + (((along[:, None] - b * first[:, None]) ** 2 / var) + var.log()).sum(-1) / 2
         i = cost.argmin(1).clamp(1, len(u) - 2)[:, None]
@@ -687,8 +700,8 @@ Table(worst, r"$\log\gamma$", "largest error / root mean square of the residual"
 # %%
 pictures = Gaussian(patches.shape[1:], 128)
 pictures.fit(patches)
-pictures.weights.copy_((torch.tensor(SCALES) == 1).float())  # one scale: a Gaussian
-rest = torch.cat([pictures.rest, torch.zeros(1)])[pictures.band]
+pictures.one_scale()
+rest = pictures.members.float() @ pictures.rest
 l = torch.cat([pictures.variances, rest[rest > 0]])
 along = torch.randn(400, 128, generator=g) * pictures.variances.sqrt()
 across = torch.randn(400, 768, generator=g) * rest.sqrt()

@@ -446,11 +446,11 @@ class Fit:
 
 
 def _loop(run: _Run, now: _Now, total: float, timed: bool, progress: bool) -> None:
-    "Train until the budget of `total` steps, or seconds if `timed`, is spent; at least one step in any time."
+    "Train until the budget of `total` steps, or seconds if `timed`, is spent; at least one step."
     name, unit = type(run.model).__name__, "s" if timed else "step"
     gone = lambda: float(run.procs.gather([time.perf_counter() - run.begin])[0])
     with tqdm(total=math.ceil(total), disable=not progress or run.procs.rank > 0, unit=unit, desc=name) as bar:
-        while (not run.steps and timed) or (spent := gone() if timed else run.steps) < total:
+        while not run.steps or (spent := gone() if timed else run.steps) < total:
             run.step(next(run.order), spent / total if run.steps else 0.0)
             done = min(int(time.perf_counter() - run.begin), bar.total) if timed else run.steps
             bar.update(done - bar.n)

@@ -24,7 +24,7 @@ from safetensors import torch as safetensors
 from torch import Tensor, nn
 
 from scoreae.core.checks import require, require_int
-from scoreae.foundations.gaussians import GaussianDenoiser, Remainder
+from scoreae.foundations.gaussians import GaussianDenoiser
 from scoreae.foundations.paths import Coefs
 from scoreae.foundations.scores import Denoiser, scalings
 from scoreae.images.files import staged
@@ -305,7 +305,8 @@ def _component() -> str:
     from scoreae.models import networks
 
     blocks = (networks.LevelEmbedding, networks._norm, networks._conv, networks._zero, networks.ResBlock)
-    parts = (*blocks, networks.resolutions, checks.check_shape, networks.UNet, gaussians.cosines, gaussians.Basis, gaussians.Remainder)
+    first = gaussians.cosines, gaussians.Basis, gaussians.Remainder
+    parts = (*blocks, networks.resolutions, checks.check_shape, networks.UNet, *first)
     known = f"BANDS, SCALES = {gaussians.BANDS}, {gaussians.SCALES}\n"
     return COMPONENT.replace("SOURCE", "\n\n".join([known, *map(inspect.getsource, parts)]))
 
@@ -327,8 +328,8 @@ def _own_component(D: Denoiser, net: UNet, folder: Path, alpha_bar: Tensor, shap
     width, known = net.stem.out_channels, {"sample_size": list(shape[1:]), "in_channels": shape[0]}
     weights = {f"net.{k}": v for k, v in net.state_dict().items()} | {"table": _noise_table(D, alpha_bar)}
     if isinstance(D, GaussianDenoiser):
-        first = Remainder(shape, len(D.variances)).state_dict()
-        weights |= {"center": D.center} | {f"first.{k}": v for k, v in D.gaussian.state_dict().items() if k in first}
+        first = {k: v for k, v in D.gaussian.state_dict().items() if k not in ("center", "fitted")}
+        weights |= {"center": D.center} | {f"first.{k}": v for k, v in first.items()}
     components = len(weights.get("first.variances", ()))
     config = {"_class_name": "NoiseUNet", **known, "width": width, "timesteps": len(alpha_bar), "components": components}
     weights = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
